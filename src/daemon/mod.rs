@@ -53,6 +53,10 @@ mod sys;
 #[cfg(not(soong))]
 mod listener;
 
+/// Messages with descriptors.
+#[cfg(not(soong))]
+mod descriptors;
+
 /// Descriptors from systemd.
 #[cfg(not(soong))]
 mod passed;
@@ -203,7 +207,7 @@ fn serve(arguments: &Arguments, inherited: io::Result<()>, output: &logging::Out
     let allocator = Allocator::new(config, &arguments.cgroup).context("cannot make the heaps")?;
     describe(&allocator, &origin);
     #[cfg(not(soong))]
-    carry::take_over(&passed.carried, &allocator);
+    carry::take_over(&passed, &allocator);
     let services = Services::new(&allocator, origin, arguments.transport.graphics.as_ref(), &rules);
     let serving = transports.serve(&services, confine, !is_confined)?;
     if let Err(error) = devices.and_then(|devices| devices.start(&allocator)) {

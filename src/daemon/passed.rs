@@ -12,8 +12,10 @@ use std::{env, process};
 pub(super) struct Passed {
     /// Sockets that clients connect to.
     pub(super) sockets: Vec<RawFd>,
-    /// Descriptors of the previous service.
-    pub(super) carried: carry::Passed,
+    /// The state of the previous service: one memfd.
+    pub(super) state: Vec<RawFd>,
+    /// The sockets with the descriptors of its buffers.
+    pub(super) buffers: Vec<RawFd>,
 }
 
 impl Passed {
@@ -30,9 +32,12 @@ impl Passed {
         }
         let announced = sd_notify::listen_fds_with_names();
         for (number, name) in announced.context("cannot take a descriptor that LISTEN_FDS announces")? {
-            if !passed.carried.accept(&name, number) {
-                passed.sockets.push(number);
-            }
+            let kind = match name.as_str() {
+                carry::STATE => &mut passed.state,
+                carry::BUFFERS => &mut passed.buffers,
+                _ => &mut passed.sockets,
+            };
+            kind.push(number);
         }
         Ok(passed)
     }

@@ -11,31 +11,27 @@
 
 mod state;
 
-use super::supervisor;
+use super::passed::Passed;
+use super::{descriptors, supervisor};
 use crate::allocator::{Allocator, Carried, Held, NotHeld};
 use crate::sys::clock::since_boot;
 use crate::sys::fd;
 use crate::units::BufferId;
 use anyhow::{Context, ensure};
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use rustix::io::Errno;
 use rustix::net::sockopt::set_socket_send_buffer_size;
-use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
-};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustutils::inherited_fd::take_fd_ownership;
 use state::State;
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{IoSlice, IoSliceMut, Read, Seek, Write};
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::io::{self, Read, Seek, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 /// Names of the stored descriptors.
-const STATE: &str = "anion-state";
-const BUFFERS: &str = "anion-buffers";
+pub(super) const STATE: &str = "anion-state";
+pub(super) const BUFFERS: &str = "anion-buffers";
 /// Most sockets. One takes the descriptors of some ten thousand buffers. With the memfd they need
 /// `FileDescriptorStoreMax=` in the unit.
 const MAX_SOCKETS: u64 = 4;
@@ -44,8 +40,6 @@ const MAX_SOCKETS: u64 = 4;
 const DESCRIPTORS_EACH: u64 = 256;
 /// Bytes of messages that wait in one socket; the kernel limits it to `net.core.wmem_max`.
 const QUEUE_BYTES: usize = 1 << 20;
-/// Most descriptors of one message; the kernel's limit is 253 (`SCM_MAX_FD`).
-const DESCRIPTORS: usize = 200;
 /// Most bytes of a state that is read: about ten million buffers.
 const MAX_STATE_BYTES: u64 = 1 << 30;
 /// Time that a stop waits for running calls.
@@ -56,26 +50,6 @@ const NAMED: usize = 8;
 /// The sockets for descriptors, before they are stored.
 pub(super) struct Store {
     pairs: Vec<(OwnedFd, OwnedFd)>,
-}
-
-/// Descriptors of the previous service, by their numbers.
-#[derive(Debug, Default)]
-pub(super) struct Passed {
-    state: Vec<RawFd>,
-    buffers: Vec<RawFd>,
-}
-
-impl Passed {
-    /// Takes a descriptor that systemd passed under `name`, if the previous service stored it.
-    /// Returns whether it did.
-    pub(super) fn accept(&mut self, name: &str, number: RawFd) -> bool {
-        match name {
-            STATE => self.state.push(number),
-            BUFFERS => self.buffers.push(number),
-            _ => return false,
-        }
-        true
-    }
 }
 
 /// The header of a message with descriptors.
@@ -143,9 +117,10 @@ impl Store {
         let mut batch = Batch::default();
         for carried in allocator.carried() {
             match carried {
-                Ok(carried) if batch.has_room() => batch.add(carried),
                 Ok(carried) => {
-                    sender.send(std::mem::take(&mut batch));
+                    if !batch.has_room() {
+                        sender.send(std::mem::take(&mut batch));
+                    }
                     batch.add(carried);
                 }
                 Err((id, why)) => {
@@ -186,7 +161,7 @@ struct Batch {
 impl Batch {
     /// Returns whether one more buffer with metadata fits.
     fn has_room(&self) -> bool {
-        self.fds.len() + 2 <= DESCRIPTORS
+        self.fds.len() + 2 <= descriptors::MOST
     }
 
     fn add(&mut self, carried: Carried) {
@@ -212,8 +187,9 @@ impl Sender<'_> {
             return;
         }
         let header = Header { generation: self.generation, first: self.held.len() as u64 };
+        let fds: Vec<BorrowedFd<'_>> = batch.fds.iter().map(OwnedFd::as_fd).collect();
         while let Some((socket, _)) = self.pairs.first() {
-            if send(socket.as_fd(), &header, &batch.fds).is_ok() {
+            if descriptors::send(socket.as_fd(), &header.encode(), &fds).is_ok() {
                 self.held.extend(batch.held);
                 return;
             }
@@ -223,32 +199,16 @@ impl Sender<'_> {
     }
 }
 
-fn send(socket: BorrowedFd<'_>, header: &Header, fds: &[OwnedFd]) -> rustix::io::Result<()> {
-    let fds: Vec<BorrowedFd<'_>> = fds.iter().map(OwnedFd::as_fd).collect();
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
-    let mut ancillary = SendAncillaryBuffer::new(&mut space);
-    ancillary.push(SendAncillaryMessage::ScmRights(&fds));
-    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-    sendmsg(socket, &[IoSlice::new(&header.encode())], &mut ancillary, flags).map(drop)
-}
-
 /// Receives one message; `None` after the last one.
-fn receive(socket: BorrowedFd<'_>) -> rustix::io::Result<Option<(Header, Vec<OwnedFd>)>> {
+fn receive(socket: BorrowedFd<'_>) -> io::Result<Option<(Header, Vec<OwnedFd>)>> {
     let mut header = [0; 16];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
-    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-    let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
-    let received = recvmsg(socket, &mut [IoSliceMut::new(&mut header)], &mut ancillary, flags);
-    let bytes = match received {
-        Err(Errno::AGAIN) => return Ok(None),
-        received => received?.bytes,
-    };
-    let rights = ancillary.drain().filter_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(rights) => Some(rights),
-        _ => None,
-    });
-    let fds = rights.flatten().collect();
-    Ok((bytes == header.len()).then(|| (Header::decode(header), fds)))
+    match descriptors::receive(socket, &mut header) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+        received => {
+            let (bytes, fds) = received?;
+            Ok((bytes == header.len()).then(|| (Header::decode(header), fds)))
+        }
+    }
 }
 
 /// Counts the buffers of the previous service as held, and removes what systemd stored of it.
