@@ -167,11 +167,7 @@ fn the_next_call_finds_the_service_that_took_the_place_of_a_killed_one() {
 
 #[test]
 fn a_killed_services_buffers_are_counted_by_the_next_one_while_their_client_keeps_them() {
-    let directory = tempfile::tempdir().expect("a directory");
-    let heaps = directory.path().join("heaps.dts");
-    std::fs::write(&heaps, CLIENT_HEAPS).expect("written");
-    let heaps = heaps.to_str().expect("text");
-    let mut daemon = Daemon::start(&["--config", heaps, "--seccomp", "built-in"]);
+    let mut daemon = Daemon::with_heaps_under(&[], CLIENT_HEAPS, &["--seccomp", "built-in"]);
     let client = connect(&daemon);
     let mut buffers = client.allocate(&Request::new(4096).count(64).heap("system")).expect("room");
     buffers.extend(client.allocate(&Request::new(MIB).count(2).heap("camera")).expect("room"));

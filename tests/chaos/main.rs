@@ -33,7 +33,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use std::{env, fs, thread};
-use tempfile::TempDir;
 
 const TEST: &str = "accounts_and_buffers_survive_random_kills_stops_and_attacks";
 /// Rounds without a duration.
@@ -156,16 +155,11 @@ struct Chaos {
     before: Vitals,
     rounds: u64,
     done: BTreeMap<&'static str, u64>,
-    _configuration: TempDir,
 }
 
 impl Chaos {
     fn start(seed: u64) -> Self {
-        let directory = tempfile::tempdir().expect("a directory");
-        let file = directory.path().join("heaps.dts");
-        fs::write(&file, HEAPS).expect("written");
-        let config = file.to_str().expect("a name of ours");
-        let daemon = Daemon::start(&["--config", config, "--socket-mode", "0666"]);
+        let daemon = Daemon::with_heaps_under(&[], HEAPS, &["--socket-mode", "0666"]);
         fs::set_permissions(daemon.directory(), fs::Permissions::from_mode(0o711)).expect("our directory");
         let settings = Settings {
             endpoint: Some(Endpoint::Socket(daemon.socket())),
@@ -176,17 +170,7 @@ impl Chaos {
         let before = Vitals::of(daemon.pid());
         let (clients, hostile, done) = (Vec::new(), Vec::new(), BTreeMap::new());
         let rng = Rng::with_seed(seed);
-        let mut chaos = Self {
-            rng,
-            daemon,
-            observer,
-            clients,
-            hostile,
-            before,
-            rounds: 0,
-            done,
-            _configuration: directory,
-        };
+        let mut chaos = Self { rng, daemon, observer, clients, hostile, before, rounds: 0, done };
         // The service makes some threads and descriptors when a call needs them for the first time.
         chaos.order_all();
         eventually("every client waits", || {

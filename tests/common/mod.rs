@@ -67,10 +67,16 @@ impl Daemon {
 
     /// Starts the same with the heaps of this device tree.
     pub(crate) fn with_heaps(text: &str) -> Self {
+        Self::with_heaps_under(&[], text, &[])
+    }
+
+    /// Starts the same with these heaps and arguments, as the last arguments of `wrapper`.
+    pub(crate) fn with_heaps_under(wrapper: &[&str], text: &str, extra_args: &[&str]) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let file = directory.path().join("heaps.dts");
         fs::write(&file, text).expect("written");
-        Self::start_in(directory, &[], &["--config", file.to_str().expect("text")])
+        let arguments = [&["--config", file.to_str().expect("text")], extra_args].concat();
+        Self::start_in(directory, wrapper, &arguments)
     }
 
     fn start_in(directory: TempDir, wrapper: &[&str], extra_args: &[&str]) -> Self {

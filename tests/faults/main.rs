@@ -23,7 +23,6 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, fs, thread};
-use tempfile::TempDir;
 use tracer::{Fault, Tracer};
 use workload::Workload;
 
@@ -118,30 +117,24 @@ struct Service {
     /// Connects again if a fault ended its session.
     observer: Client,
     before: Vitals,
-    /// It is read again.
-    _configuration: TempDir,
 }
 
 impl Service {
     fn start() -> Self {
-        let directory = tempfile::tempdir().expect("a directory");
-        let file = directory.path().join("heaps.dts");
-        fs::write(&file, HEAPS).expect("written");
-        let config = file.to_str().expect("a name of ours");
         let own = env::current_exe().expect("this program");
         let role = format!("{ROLE}=service");
         let own = own.to_str().expect("a name of ours");
         // strace replaces a call that fails by an invalid one, which a filter would not permit.
-        let arguments =
-            ["--config", config, "--graphics", "--seccomp", "none", "--max-connections-per-uid", "12"];
-        let daemon = Daemon::start_under(
+        let arguments = ["--graphics", "--seccomp", "none", "--max-connections-per-uid", "12"];
+        let daemon = Daemon::with_heaps_under(
             &["env", &role, own, "--exact", TEST, "--ignored", "--nocapture", "--test-threads=1", "--"],
+            HEAPS,
             &arguments,
         );
         let endpoint = Some(Endpoint::Socket(daemon.socket()));
         let observer = Client::with(Settings { endpoint, ..Settings::default() }).expect("it serves");
         let before = Vitals::of(daemon.pid());
-        let service = Self { daemon, observer, before, _configuration: directory };
+        let service = Self { daemon, observer, before };
         // The service makes some threads and descriptors when a call needs them for the first time.
         for _ in 0..2 {
             service.run_client("strict", None);
