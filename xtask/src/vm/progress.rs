@@ -53,8 +53,10 @@ impl Progress {
     /// Evaluates one line of the serial log. Returns a message for the user when a step has ended.
     pub(super) fn feed(&mut self, line: &str, now: Instant) -> Option<String> {
         if self.panic.is_none() && is_of_kernel(line) {
-            self.messages.truncate(MESSAGES - 1);
-            self.messages.push_front(line.trim().to_owned());
+            if self.messages.len() == MESSAGES {
+                self.messages.pop_front();
+            }
+            self.messages.push_back(line.trim().to_owned());
         }
         // A program may have left its last line incomplete, so a marker can be anywhere in a line.
         let after = |marker: &str| line.find(marker).map(|at| line[at + marker.len()..].trim());
@@ -133,9 +135,9 @@ impl Progress {
         let mut faults = Vec::new();
         if let Some(panic) = &self.panic {
             faults.push(format!("the guest's kernel panicked {}: {panic}", self.place()));
-            // The panic itself is the newest message.
-            let before = self.messages.iter().skip(1).rev().map(|message| format!("    {message}"));
-            faults.extend(before);
+            // The last message is the panic itself.
+            let before = self.messages.iter().take(self.messages.len().saturating_sub(1));
+            faults.extend(before.map(|message| format!("    {message}")));
         }
         let mut unseen = Vec::new();
         for step in &self.expected {
