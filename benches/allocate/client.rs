@@ -82,9 +82,11 @@ impl Client {
         Ok(())
     }
 
-    /// Empties the pool, which removes buffers of earlier measurements.
-    pub(crate) fn empty(&self) -> anyhow::Result<()> {
-        self.service().trim("pooled", 0).map(drop).map_err(|status| anyhow::anyhow!("{status}"))
+    /// Empties the pool, which removes buffers of earlier measurements. Returns the bytes that the
+    /// kernel got back.
+    pub(crate) fn empty(&self) -> anyhow::Result<u64> {
+        let returned = self.service().trim("pooled", 0).map_err(|status| anyhow::anyhow!("{status}"))?;
+        Ok(returned.try_into()?)
     }
 
     /// Fills the pool with `count` clean buffers of this size, which it writes first, since

@@ -38,7 +38,7 @@ pub(crate) fn measure(servers: &Servers) -> anyhow::Result<Section> {
         "pool hits",
     ];
     let mut section = Section::new("cycles", about, &header);
-    for bytes in SIZES.into_iter().skip(1) {
+    for bytes in SIZES {
         client.empty()?;
         let mut all: [Vec<Duration>; 4] = Default::default();
         let before = client.stats()?;

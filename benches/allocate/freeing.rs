@@ -15,15 +15,20 @@ const ROUNDS: usize = 7;
 /// Bytes that are released at once.
 const ROUND_BYTES: u64 = 256 << 20;
 
-/// Returns buffers that together have [`ROUND_BYTES`], with every byte written.
-fn fill(client: &Client, origin: Origin, bytes: u64) -> anyhow::Result<Vec<(OwnedFd, SharedMap)>> {
+/// Returns buffers that together have `total` bytes, with every byte written.
+fn fill(
+    client: &Client,
+    origin: Origin,
+    bytes: u64,
+    total: u64,
+) -> anyhow::Result<Vec<(OwnedFd, SharedMap)>> {
     let one = || {
         let fd = client.one(origin, bytes)?;
         let map = map(&fd, bytes)?;
         map.fill(1)?;
         Ok((fd, map))
     };
-    (0..ROUND_BYTES / bytes).map(|_| one()).collect()
+    (0..total / bytes).map(|_| one()).collect()
 }
 
 /// Measures how fast released memory is cleaned, beside a memset of the same memory just before.
@@ -38,7 +43,7 @@ pub(crate) fn scrub(servers: &Servers) -> anyhow::Result<Section> {
         client.empty()?;
         let (mut memsets, mut scrubs) = (Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
-            let held = fill(&client, Origin::Pooled, bytes)?;
+            let held = fill(&client, Origin::Pooled, bytes, ROUND_BYTES)?;
             let start = ClockId::CLOCK_THREAD_CPUTIME_ID.now()?;
             for (_, map) in &held {
                 map.fill(2)?;
@@ -65,27 +70,35 @@ fn rate(bytes: u64, time: Duration) -> f64 {
     bytes as f64 / time.as_secs_f64() / 1e9
 }
 
+/// Returns the part of `time`, which `bytes` bytes took, that [`ROUND_BYTES`] took.
+fn per_round(time: Duration, bytes: u64) -> anyhow::Result<Duration> {
+    Ok(time * u32::try_from(ROUND_BYTES >> 20)? / u32::try_from(bytes >> 20)?)
+}
+
 /// Measures how soon pooled memory is returned to the kernel.
 pub(crate) fn trim(servers: &Servers) -> anyhow::Result<Section> {
     progress("returning memory to the kernel");
     let client = Client::new(servers)?;
-    let about = "Returning 256 MiB to the kernel, in µs: closing as many bare memfds, and trimming the pool.";
+    let about = "Returning memory to the kernel, in µs for 256 MiB: closing as many bytes of bare memfds, and trimming a \
+                 pool of released and of preallocated buffers.";
     let mut section =
         Section::new("trim", about, &["size of a buffer", "bare close", "trim", "trim to close"]);
     for bytes in [2 << 20, 16 << 20] {
         let (mut closes, mut trims) = (Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
-            drop(fill(&client, Origin::Pooled, bytes)?);
+            drop(fill(&client, Origin::Pooled, bytes, ROUND_BYTES)?);
             client.settle()?;
             let start = Instant::now();
-            client.empty()?;
-            trims.push(start.elapsed());
+            let returned = client.empty()?;
+            trims.push(per_round(start.elapsed(), returned)?);
 
-            // Without mappings, whose removal has its own cost.
-            let bare: Vec<_> = fill(&client, Origin::Bare, bytes)?.into_iter().map(|(fd, _)| fd).collect();
+            // Without mappings, whose removal has its own cost. As many bytes as were trimmed,
+            // since the pool also had preallocated buffers.
+            let bare = fill(&client, Origin::Bare, bytes, returned)?;
+            let bare: Vec<_> = bare.into_iter().map(|(fd, _)| fd).collect();
             let start = Instant::now();
             drop(bare);
-            closes.push(start.elapsed());
+            closes.push(per_round(start.elapsed(), returned)?);
         }
         let (close, trim) = (median(&closes)?, median(&trims)?);
         let ratio = trim.as_secs_f64() / close.as_secs_f64();

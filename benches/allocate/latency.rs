@@ -11,12 +11,12 @@ use crate::{SIZES, name_of};
 
 /// Runs of every variant.
 const ROUNDS: usize = 600;
-/// Rounds between two waits for clean memory, with buffers that the worker cleans quickly. The pool
-/// has as many buffers.
+/// Rounds between two waits for clean memory, and the most bytes of that memory. The pool has as
+/// many buffers.
 const MOST_WARM: u64 = 12;
-const WARM_BYTES: u64 = 1 << 20;
-/// Smallest pooled size.
-const POOLED_BYTES: u64 = 32 << 10;
+const WARM_BYTES: u64 = 96 << 20;
+/// Size of the buffer that the service cleans just before each call of the last line.
+const COLD_BYTES: u64 = 8 << 20;
 
 /// Measures all calls, each beside the floor.
 pub(crate) fn measure(servers: &Servers) -> anyhow::Result<Section> {
@@ -26,38 +26,43 @@ pub(crate) fn measure(servers: &Servers) -> anyhow::Result<Section> {
     client.empty()?;
     let about = "One call in µs, until the client has the descriptor. R is a raw exchange over a socket, in turn with \
                  the call of its line: the server opens its memfd again and sends it by SCM_RIGHTS. Pooled buffers are \
-                 clean, so that the time excludes the cleaning; those of 4 KiB are not pooled, since a new memfd is as quick.";
+                 clean, so that the time excludes the cleaning. Calls follow each other, except in the last line: there \
+                 the service has cleaned 8 MiB before each call, which displaces its code from the caches.";
     let header = ["call", "R", "min", "p50", "p99", "p50 - R", "p50 to R", "pool hits"];
     let mut section = Section::new("latency", about, &header);
-    calls(&mut section, &client, 0, "bare: new memfd", || client.one(Origin::Bare, 4096))?;
-    calls(&mut section, &client, 0, "anion: getPressure", || {
+    calls(&mut section, &client, (0, MOST_WARM), "bare: new memfd", || client.one(Origin::Bare, 4096))?;
+    calls(&mut section, &client, (0, MOST_WARM), "anion: getPressure", || {
         service.getPressure().map(drop).map_err(|status| anyhow::anyhow!("{status}"))
     })?;
-    calls(&mut section, &client, 0, "anion: listHeaps", || {
+    calls(&mut section, &client, (0, MOST_WARM), "anion: listHeaps", || {
         service.listHeaps().map(drop).map_err(|status| anyhow::anyhow!("{status}"))
     })?;
     let fresh = || client.one(Origin::Fresh, 4096);
-    calls(&mut section, &client, 0, "anion: allocate 4 KiB, no pool", fresh)?;
+    calls(&mut section, &client, (0, MOST_WARM), "anion: allocate 4 KiB, no pool", fresh)?;
     for bytes in SIZES {
         client.empty()?;
         let name = format!("anion: allocate {}, pooled", name_of(bytes));
-        calls(&mut section, &client, bytes, &name, || client.one(Origin::Pooled, bytes))?;
+        let warm = (WARM_BYTES / bytes).min(MOST_WARM);
+        calls(&mut section, &client, (bytes, warm), &name, || client.one(Origin::Pooled, bytes))?;
     }
+    client.empty()?;
+    let name = format!("anion: allocate {}, pooled, just cleaned", name_of(COLD_BYTES));
+    calls(&mut section, &client, (COLD_BYTES, 1), &name, || client.one(Origin::Pooled, COLD_BYTES))?;
     Ok(section)
 }
 
-/// Measures one kind of call, which allocates a pooled buffer of `bytes` bytes, or none for 0.
+/// Measures one kind of call, which allocates a pooled buffer of `bytes` bytes, or none for 0. The
+/// pool is filled with `warm` buffers before as many calls.
 fn calls<T: 'static>(
     section: &mut Section,
     client: &Client,
-    bytes: u64,
+    (bytes, warm): (u64, u64),
     name: &str,
     call: impl Fn() -> anyhow::Result<T>,
 ) -> anyhow::Result<()> {
     let mut timed =
         [Timed::new("R", ROUNDS, || client.one(Origin::Reopened, 0))?, Timed::new(name, ROUNDS, &call)?];
-    let is_pooled = bytes >= POOLED_BYTES;
-    let warm = if is_pooled { (WARM_BYTES / bytes).clamp(1, MOST_WARM) } else { MOST_WARM };
+    let is_pooled = bytes > 0;
     let (mut hits, mut before) = (0, client.stats()?.recycled);
     run(&mut timed, |round, turn| {
         if turn > 0 || !(round as u64).is_multiple_of(warm) {

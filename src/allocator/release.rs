@@ -242,7 +242,7 @@ impl Allocator {
         if is_reserved {
             self.maker.wake();
         }
-        let (bytes, is_pooled) = (record.bytes.get(), self.heaps[index].pool().keeps(record.bytes));
+        let (bytes, is_pooled) = (record.bytes.get(), self.heaps[index].pool().is_kept());
         Release::Noticed(Freed { bytes, largest: bytes, is_pooled, took })
     }
 
@@ -255,7 +255,7 @@ impl Allocator {
         bytes: BackedBytes,
         domain: TrustDomain,
     ) -> Result<Released, Option<Discard>> {
-        if self.pressure() == PressureLevel::Critical && heap.pool().keeps(bytes) {
+        if self.pressure() == PressureLevel::Critical && heap.pool().is_kept() {
             return Err(Some(Discard::Scarce));
         }
         heap.pool().prepare(stored, bytes, domain).map_err(|(_, cause)| cause)

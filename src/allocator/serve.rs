@@ -153,7 +153,7 @@ impl Allocator {
         let domain = caller.domain(heap);
         let mut wanted = Wanted { bytes, count, domain: &domain, unzeroed: request.unzeroed };
         self.take_whole(heap, &wanted, memory, &mut served);
-        if served.misses > 0 && pool.keeps(bytes) && self.read_events().bytes > 0 {
+        if served.misses > 0 && pool.is_kept() && self.read_events().bytes > 0 {
             // A buffer that was just released may be enough.
             wanted.count = served.misses;
             self.take_whole(heap, &wanted, memory, &mut served);

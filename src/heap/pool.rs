@@ -37,15 +37,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-/// Smallest buffer that is pooled, in bytes. Below, making a new memfd is about as fast as
-/// recycling.
-const MIN_BYTES: u64 = 32 << 10;
-/// Smallest released buffer, in bytes, that a caller cleans itself instead of having a new one
-/// made. Measured as a part of the time for new memory that the client makes present itself: 0.84
-/// at 64 KiB, 0.30 at 1 MiB, 0.23 at 8 MiB.
-const MIN_CLEANED_IN_CALL: u64 = 64 << 10;
 /// Time after which unused pooled memory is returned to the kernel.
 pub const IDLE: Duration = Duration::from_secs(30);
+
 /// The account and the memory between two clients of one heap.
 pub struct Pool<M: Poolable = Stored> {
     /// Whether released memory is pooled at all.
@@ -77,11 +71,6 @@ impl<M: Poolable> Pool<M> {
         self.keeps.load(Ordering::Relaxed)
     }
 
-    /// Returns whether released buffers of this size are pooled.
-    pub fn keeps(&self, bytes: BackedBytes) -> bool {
-        self.is_kept() && bytes.get() >= MIN_BYTES
-    }
-
     /// Returns the heap's account, locked. Hold it only for short updates.
     pub fn account(&self) -> AccountGuard<'_, M> {
         AccountGuard(self.lock())
@@ -104,7 +93,7 @@ impl<M: Poolable> Pool<M> {
         bytes: BackedBytes,
         domain: TrustDomain,
     ) -> Result<Released<M>, (M, Option<Discard>)> {
-        if !self.keeps(bytes) {
+        if !self.is_kept() {
             return Err((memory, None));
         }
         let wipe = match memory.worth_keeping() {
@@ -156,7 +145,7 @@ impl<M: Poolable> Pool<M> {
     pub fn take(&self, wanted: &Wanted<'_>) -> Taken<M> {
         let Wanted { bytes, count, domain, unzeroed } = *wanted;
         let mut taken = Taken { clean: Vec::new(), released: Vec::new(), as_is: Vec::new() };
-        if !self.keeps(bytes) || count == 0 {
+        if !self.is_kept() || count == 0 {
             return taken;
         }
         let mut inner = self.lock();
@@ -174,7 +163,6 @@ impl<M: Poolable> Pool<M> {
             taken.clean.push(memory);
         }
         while taken.len() < count
-            && bytes.get() >= MIN_CLEANED_IN_CALL
             && let Some(memory) = inner.contents.released.take(bytes.get(), domain)
         {
             taken.released.push(memory);
@@ -219,7 +207,7 @@ impl<M: Poolable> Pool<M> {
     /// memory to clean, or a size to preallocate.
     pub fn served(&self, bytes: BackedBytes, served: Served, now: Duration) -> bool {
         let Served { hits, misses, fresh } = served;
-        if !self.keeps(bytes) || hits + misses == 0 {
+        if !self.is_kept() || hits + misses == 0 {
             return false;
         }
         let mut inner = self.lock();

@@ -14,8 +14,13 @@ use nix::unistd::geteuid;
 use std::io;
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+
+/// Most mappings that the files of one source keep: a quarter of those that a process may have by
+/// default (`vm.max_map_count`, 65530). Without a limit, the mappings of many small buffers leave
+/// none for thread stacks and for malloc(3).
+const MOST_MAPPINGS: usize = 16 << 10;
 
 /// Makes one memfd for each buffer.
 #[derive(Debug)]
@@ -28,6 +33,8 @@ pub struct MemfdSource {
     populates: bool,
     /// The uid that owns the files. Read once, since the seccomp filter does not permit the call.
     owner: u32,
+    /// Number of kept mappings.
+    kept: Arc<AtomicUsize>,
 }
 
 impl MemfdSource {
@@ -46,7 +53,7 @@ impl MemfdSource {
     pub(crate) fn with(factory: MemfdFactory, page: PageSize, backing: Backing) -> io::Result<Self> {
         let descriptors = Arc::new(DescriptorDirectory::open()?);
         let owner = geteuid().as_raw();
-        Ok(Self { factory, descriptors, page, backing, populates: false, owner })
+        Ok(Self { factory, descriptors, page, backing, populates: false, owner, kept: Arc::default() })
     }
 
     /// Gives each file all its pages when it is made. They come from the pages that the
@@ -101,10 +108,11 @@ impl MemfdSource {
         let fd = self.descriptors.reopen(&file, Access::ReadWrite)?;
         let inode = inode(&fd)?;
         let (bytes, backing) = (bytes.get(), self.backing);
-        let (descriptors, mapping) = (Arc::clone(&self.descriptors), Mutex::default());
+        let (descriptors, kept) = (Arc::clone(&self.descriptors), Arc::clone(&self.kept));
+        let mapping = Mutex::default();
         let least_resident = if self.populates { bytes } else { bytes / 2 };
         let (lot, seals_closed) = (None, AtomicBool::new(false));
-        Ok(Memfd { fd, bytes, backing, inode, descriptors, least_resident, mapping, lot, seals_closed })
+        Ok(Memfd { fd, bytes, backing, inode, descriptors, least_resident, kept, mapping, lot, seals_closed })
     }
 }
 
@@ -118,22 +126,49 @@ struct Memfd {
     /// Bytes that must have pages, or it is not worth keeping. If all had pages at first, and a
     /// client returned some, its next owner could find pages missing.
     least_resident: u64,
-    /// Made when it is first cleaned or populated, and kept: mapping again costs more than
-    /// cleaning. The lock is a leaf, and no thread makes a system call while it holds it.
-    mapping: Mutex<Option<Arc<SharedMap>>>,
+    /// Number of kept mappings of all files of its source.
+    kept: Arc<AtomicUsize>,
+    /// Made when it is first cleaned or populated, and kept unless there are [`MOST_MAPPINGS`]:
+    /// mapping again costs more than cleaning. The lock is a leaf, and no thread makes a system
+    /// call while it holds it.
+    mapping: Mutex<Option<Kept>>,
     lot: Option<Lot>,
     /// Whether no descriptor can add seals.
     seals_closed: AtomicBool,
 }
 
+/// A kept mapping, which is counted until its drop.
+struct Kept {
+    map: Arc<SharedMap>,
+    count: Arc<AtomicUsize>,
+}
+
+impl Kept {
+    /// Counts a mapping; `None` if [`MOST_MAPPINGS`] are kept.
+    fn new(map: Arc<SharedMap>, count: &Arc<AtomicUsize>) -> Option<Self> {
+        // Its drop subtracts it again.
+        let before = count.fetch_add(1, Ordering::Relaxed);
+        let kept = Self { map, count: Arc::clone(count) };
+        (before < MOST_MAPPINGS).then_some(kept)
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.count.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl Memfd {
     fn mapping(&self) -> Option<Arc<SharedMap>> {
-        self.mapping.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let mapping = self.mapping.lock().unwrap_or_else(PoisonError::into_inner);
+        mapping.as_ref().map(|kept| Arc::clone(&kept.map))
     }
 
     fn keep(&self, mapping: Option<Arc<SharedMap>>) {
+        let kept = mapping.and_then(|map| Kept::new(map, &self.kept));
         let before =
-            std::mem::replace(&mut *self.mapping.lock().unwrap_or_else(PoisonError::into_inner), mapping);
+            std::mem::replace(&mut *self.mapping.lock().unwrap_or_else(PoisonError::into_inner), kept);
         drop(before);
     }
 
@@ -215,5 +250,30 @@ impl File for Memfd {
     fn hold(&mut self, lot: Lot) {
         self.least_resident = self.bytes;
         self.lot = Some(lot);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::wipe::Wiped;
+    use crate::units::RequestedBytes;
+
+    #[test]
+    fn only_so_many_mappings_are_kept_and_memory_is_cleaned_without_one() {
+        let source = MemfdSource::new(PageSize::new(4096).expect("valid")).expect("memfds");
+        source.kept.store(MOST_MAPPINGS - 1, Ordering::Relaxed);
+        let bytes = RequestedBytes(1).round_up(source.capabilities().granularity).expect("valid");
+        let make = || source.create(bytes, Access::ReadWrite, "test").expect("made");
+        let (first, second) = (make(), make());
+        for memory in [&first, &second] {
+            memory.populate().expect("populated");
+            assert_eq!(memory.wipe().and_then(|wipe| wipe.finish()).expect("cleaned"), Wiped::Zero);
+            assert_eq!(source.kept.load(Ordering::Relaxed), MOST_MAPPINGS);
+        }
+        drop(second);
+        assert_eq!(source.kept.load(Ordering::Relaxed), MOST_MAPPINGS);
+        drop(first);
+        assert_eq!(source.kept.load(Ordering::Relaxed), MOST_MAPPINGS - 1);
     }
 }

@@ -180,15 +180,17 @@ fn a_buffer_that_was_opened_again_after_its_release_is_not_handed_out() {
 }
 
 #[test]
-fn small_and_hardly_touched_buffers_are_not_kept_in_the_pool() {
+fn a_touched_buffer_of_one_page_is_kept_in_the_pool_and_an_untouched_one_of_any_size_is_not() {
     let allocator = still(pooled());
     drop(allocator.allocate(&caller(1), &system(1, MIB)).expect("served"));
     use_up(allocator.allocate(&caller(1), &system(1, PAGE)).expect("served").remove(0));
     settle_and_scrub(&allocator, 1);
     let view = stats(&allocator);
-    assert_eq!((view.pool.pooled_bytes, view.counters.buffers), (0, 0));
-    assert_eq!(view.pool.discarded.of(Discard::Untouched), 1);
-    assert_eq!(view.pool.discarded.total(), 1, "what is small was never to be kept");
+    assert_eq!((view.pool.pooled_bytes, view.counters.buffers), (PAGE, 0));
+    assert_eq!((view.pool.discarded.of(Discard::Untouched), view.pool.discarded.total()), (1, 1));
+    let again = allocator.allocate(&caller(1), &system(1, PAGE)).expect("served").remove(0);
+    assert_eq!((stats(&allocator).pool.hits, stats(&allocator).pool.pooled_bytes), (1, 0));
+    drop(again);
 }
 
 #[test]

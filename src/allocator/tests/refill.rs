@@ -50,11 +50,7 @@ fn memory_made_ahead_serves_any_domain_and_then_belongs_to_it() {
 }
 
 #[test]
-fn small_sizes_and_heaps_that_keep_nothing_are_not_warmed() {
-    let allocator = still(pooled());
-    let _small: Vec<_> =
-        (1..5).map(|uid| allocator.allocate(&caller(uid), &system(1, PAGE)).expect("served")).collect();
-    assert_eq!(refill(&allocator), 0);
+fn heaps_that_keep_nothing_are_not_warmed() {
     let allocator = still(config());
     let _held = ask_twice(&allocator, 1);
     assert_eq!(refill(&allocator), 0);
