@@ -882,7 +882,7 @@ pub mod vendor {
                 /// `getInterfaceHash()`. Matches AOSP `aidl --hash <s>`; the generator
                 /// does not validate it against the AIDL contents (freeze workflow's
                 /// responsibility).
-                pub const HASH: &str = "notfrozen";
+                pub const HASH: &str = "2baa4876e87401174c5409793813f67b9fb0bdbb";
                 pub trait IBufferToken: rsbinder::Interface + ::core::marker::Send {
                     fn descriptor() -> &'static str where Self: Sized { "vendor.anion.allocator.IBufferToken" }
                     fn r#release(&self, _arg_ids: &[i64]) -> rsbinder::BinderResult<()>;
@@ -1081,7 +1081,7 @@ pub mod vendor {
                 /// `getInterfaceHash()`. Matches AOSP `aidl --hash <s>`; the generator
                 /// does not validate it against the AIDL contents (freeze workflow's
                 /// responsibility).
-                pub const HASH: &str = "notfrozen";
+                pub const HASH: &str = "2baa4876e87401174c5409793813f67b9fb0bdbb";
                 pub trait IHeapAllocator: rsbinder::Interface + ::core::marker::Send {
                     fn descriptor() -> &'static str where Self: Sized { "vendor.anion.allocator.IHeapAllocator" }
                     fn r#listHeaps(&self) -> rsbinder::BinderResult<::std::vec::Vec<super::HeapInfo::HeapInfo>>;
@@ -1831,7 +1831,7 @@ pub mod vendor {
                 /// `getInterfaceHash()`. Matches AOSP `aidl --hash <s>`; the generator
                 /// does not validate it against the AIDL contents (freeze workflow's
                 /// responsibility).
-                pub const HASH: &str = "notfrozen";
+                pub const HASH: &str = "2baa4876e87401174c5409793813f67b9fb0bdbb";
                 pub trait IPressureListener: rsbinder::Interface + ::core::marker::Send {
                     fn descriptor() -> &'static str where Self: Sized { "vendor.anion.allocator.IPressureListener" }
                     fn r#onPressure(&self, _arg_level: super::PressureLevel::PressureLevel) -> rsbinder::BinderResult<()>;
@@ -2008,7 +2008,7 @@ pub mod vendor {
                 /// `getInterfaceHash()`. Matches AOSP `aidl --hash <s>`; the generator
                 /// does not validate it against the AIDL contents (freeze workflow's
                 /// responsibility).
-                pub const HASH: &str = "notfrozen";
+                pub const HASH: &str = "2baa4876e87401174c5409793813f67b9fb0bdbb";
                 pub trait IReservation: rsbinder::Interface + ::core::marker::Send {
                     fn descriptor() -> &'static str where Self: Sized { "vendor.anion.allocator.IReservation" }
                     fn r#ready(&self) -> rsbinder::BinderResult<i32>;
