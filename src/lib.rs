@@ -78,6 +78,17 @@ pub fn read_system_calls(bytes: &[u8]) {
     daemon::seccomp::read(&String::from_utf8_lossy(bytes));
 }
 
+/// Reads bytes as the state that a service leaves to the next one, for the fuzzer: the result is
+/// the state of a service or an error. Also reads them with a right checksum.
+///
+/// # Panics
+/// If a state differs after it was written and read again.
+#[cfg(all(feature = "testing", not(soong)))]
+#[doc(hidden)]
+pub fn read_state(bytes: &[u8]) {
+    daemon::carry::state::check(bytes);
+}
+
 /// Parses arbitrary bytes as a device tree, for pages of two sizes, small and large, and applies an
 /// overlay to the embedded tree. For the fuzzer: the result is heaps or an error, never a panic.
 #[doc(hidden)]

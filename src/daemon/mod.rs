@@ -63,7 +63,7 @@ mod passed;
 
 /// Live buffers that outlive a restart.
 #[cfg(not(soong))]
-mod carry;
+pub(crate) mod carry;
 
 /// Ownership of the socket's path.
 #[cfg(not(soong))]

@@ -35,10 +35,11 @@ struct Fuzzer {
     serves: bool,
 }
 
-const FUZZERS: [Fuzzer; 5] = [
+const FUZZERS: [Fuzzer; 6] = [
     Fuzzer { name: "config", begin: &["fuzz/corpus/config", "tests/dts"], serves: false },
     Fuzzer { name: "handle", begin: &["fuzz/corpus/handle"], serves: false },
     Fuzzer { name: "policy", begin: &["seccomp"], serves: false },
+    Fuzzer { name: "state", begin: &["fuzz/corpus/state"], serves: false },
     Fuzzer { name: "session", begin: &["fuzz/corpus/session"], serves: true },
     Fuzzer { name: "calls", begin: &["fuzz/corpus/calls"], serves: true },
 ];
@@ -53,7 +54,8 @@ const PROFILE: &str = "guest";
 /// Most bytes of an input. libFuzzer cuts longer ones off.
 const MAX_BYTES: u64 = 4096;
 
-/// Run the fuzzers of device trees, messages, calls, graphic handles and lists of system calls
+/// Run the fuzzers of device trees, messages, calls, graphic handles, lists of system calls and
+/// states
 #[derive(Debug, Args)]
 pub(crate) struct FuzzArgs {
     /// Run only this fuzzer; repeat the option for more

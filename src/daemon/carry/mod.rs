@@ -9,7 +9,7 @@
 //!
 //! Without systemd, or if the service ends in another way, nothing is stored.
 
-mod state;
+pub(crate) mod state;
 
 use super::passed::Passed;
 use super::{descriptors, supervisor};
