@@ -31,6 +31,7 @@ mod release;
 mod report;
 mod sepolicy;
 mod server;
+mod soak;
 mod steps;
 mod tally;
 mod tools;

@@ -20,7 +20,9 @@ use crate::report::{Row, Spent, run_step, summary};
 use crate::tally::Tally;
 use crate::tools::{CBINDGEN, NEXTEST, Tool, cache_dir, ensure_crate, ensure_tools};
 use crate::vm::{self, VmArgs};
-use crate::{android, conformance, cross, deny, huge, install, libanion, python, readme, sepolicy, trees};
+use crate::{
+    android, conformance, cross, deny, huge, install, libanion, python, readme, sepolicy, soak, trees,
+};
 
 /// Run all checks and tests in steps; the guests run beside the other steps
 #[derive(Debug, Args)]
@@ -194,7 +196,7 @@ const STEPS: &[Step] = &[
         about: "half a million allocations by clients that die at random",
         tools: &[LINKER],
         unfetched: nothing,
-        run: soak,
+        run: soak::test,
     },
 ];
 
@@ -336,16 +338,6 @@ pub(crate) fn run_tests(command: &mut Command, tally: &mut Tally) -> Result<()> 
 
 fn vts_guests(tally: &mut Tally) -> Result<()> {
     vm::run(&VmArgs::in_pairs(), tally)
-}
-
-/// Client operations of the soak, of which each allocates about two buffers.
-const SOAK_OPERATIONS: &str = "300000";
-
-fn soak(tally: &mut Tally) -> Result<()> {
-    let mut soak = cargo();
-    soak.args(["test", "--release", "--test", "soak", "--", "--nocapture"]);
-    soak.env("ANION_SOAK_OPERATIONS", SOAK_OPERATIONS).env("ANION_SECCOMP", "built-in");
-    run_tests(&mut soak, tally)
 }
 
 #[cfg(test)]
