@@ -7,6 +7,7 @@
 //! takes the inputs that another one has added.
 
 use std::fs;
+use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -23,6 +24,7 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use crate::needs::{FUZZ, LINKER};
 use crate::process::{cargo, each_line, leashed, line_of, output_of, workspace_root};
 use crate::release::executable;
+use crate::tally::Tally;
 use crate::tools::ensure_tools;
 
 /// A fuzzer.
@@ -53,6 +55,8 @@ const COVERAGE: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-l
 const PROFILE: &str = "guest";
 /// Most bytes of an input. libFuzzer cuts longer ones off.
 const MAX_BYTES: u64 = 4096;
+/// Seconds for which the test command runs each fuzzer.
+const MINUTE: u64 = 60;
 
 /// Run the fuzzers of device trees, messages, calls, graphic handles, lists of system calls and
 /// states
@@ -83,15 +87,23 @@ fn processors() -> u16 {
 /// inputs that fail are in `target/fuzz/failures`.
 ///
 /// # Errors
-/// If they cannot be built, or one fails; the message contains the path of the failing input.
+/// If they cannot be built, or one fails or makes no inputs of its own; the message contains the
+/// path of the failing input.
 pub(crate) fn run(args: &FuzzArgs) -> Result<()> {
     ensure_tools(&[LINKER, FUZZ].concat())?;
-    run_all(&args.only, 60 * args.minutes, args.jobs.into())
+    run_all(&args.only, MINUTE * args.minutes, args.jobs.into(), &mut Tally::default())
+}
+
+/// Runs each fuzzer for a minute, for the test command. Each counts as one test.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) fn test(tally: &mut Tally) -> Result<()> {
+    run_all(&[], MINUTE, processors().into(), tally)
 }
 
 /// Runs the wanted fuzzers, all for no names, for `seconds` each. Runs `jobs` processes at once.
-/// After a failure no other fuzzer begins.
-fn run_all(only: &[String], seconds: u64, jobs: usize) -> Result<()> {
+fn run_all(only: &[String], seconds: u64, jobs: usize, tally: &mut Tally) -> Result<()> {
     let messages = build()?;
     let mut ready = Vec::new();
     for fuzzer in FUZZERS {
@@ -102,20 +114,34 @@ fn run_all(only: &[String], seconds: u64, jobs: usize) -> Result<()> {
         }
     }
     let (at_once, processes) = split(jobs, ready.len());
-    let (next, has_failed, done) = (AtomicUsize::new(0), AtomicBool::new(false), Mutex::new(Ok(())));
+    in_turn(&ready, at_once, tally, |place, (fuzzer, program)| {
+        run_processes(fuzzer, program, place * processes..(place + 1) * processes, seconds)
+    })
+}
+
+/// Calls `run` with each item and its place, `at_once` of them at the same time, and prints the
+/// results. Each counts as one test. After a failure no other begins.
+fn in_turn<T: Sync>(
+    items: &[T],
+    at_once: usize,
+    tally: &mut Tally,
+    run: impl Fn(usize, &T) -> Result<String> + Sync,
+) -> Result<()> {
+    let (next, has_failed) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let done = Mutex::new((tally, Ok(())));
     thread::scope(|scope| {
         for _ in 0..at_once {
             scope.spawn(|| {
                 while !has_failed.load(Ordering::Relaxed) {
                     let place = next.fetch_add(1, Ordering::Relaxed);
-                    let Some((fuzzer, program)) = ready.get(place) else { break };
-                    let numbers = place * processes..(place + 1) * processes;
-                    let result = run_processes(fuzzer, program, numbers, seconds);
+                    let Some(item) = items.get(place) else { break };
+                    let result = run(place, item);
                     has_failed.fetch_or(result.is_err(), Ordering::Relaxed);
                     let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
+                    *done.0 += Tally::one(result.is_ok());
                     match result {
                         Ok(line) => println!("{line}"),
-                        Err(error) if done.is_ok() => *done = Err(error),
+                        Err(error) if done.1.is_ok() => done.1 = Err(error),
                         // It would be lost otherwise.
                         Err(error) => println!("{error:#}"),
                     }
@@ -123,7 +149,7 @@ fn run_all(only: &[String], seconds: u64, jobs: usize) -> Result<()> {
             });
         }
     });
-    done.into_inner().unwrap_or_else(PoisonError::into_inner)
+    done.into_inner().unwrap_or_else(PoisonError::into_inner).1
 }
 
 /// Returns how many fuzzers run at once, and in how many processes each, if `jobs` processes may
@@ -133,7 +159,8 @@ fn split(jobs: usize, fuzzers: usize) -> (usize, usize) {
     (jobs.min(fuzzers), processes)
 }
 
-/// Builds the fuzzers, and returns cargo's messages.
+/// Builds the fuzzers, and returns cargo's messages. No other build has these options of the
+/// compiler, so there is nothing to share with one but build scripts and macros.
 fn build() -> Result<String> {
     println!("building the fuzzers");
     let mut command = cargo();
@@ -170,25 +197,46 @@ fn run_one(fuzzer: &Fuzzer, program: &Path, number: usize, seconds: u64) -> Resu
         Ok(folder)
     };
     let (corpus, failures) = (place("corpus")?, place("failures")?);
+    let folders: Vec<PathBuf> =
+        [corpus].into_iter().chain(fuzzer.begin.iter().map(|folder| root.join(folder))).collect();
     let mut command = leashed(program);
     command.args(["-timeout=120", "-print_final_stats=1", "-verbosity=0", "-close_fd_mask=1"]);
     command.args([format!("-max_len={MAX_BYTES}"), format!("-max_total_time={seconds}")]);
-    command.arg(format!("-artifact_prefix={}/", failures.display()));
-    command.arg(&corpus).args(fuzzer.begin.iter().map(|folder| root.join(folder)));
+    command.arg(format!("-artifact_prefix={}/", failures.display())).args(&folders);
     if fuzzer.serves {
         // This thread starts the process and then only waits.
         stay_on(number).context("cannot choose a processor")?;
     }
-    let (mut inputs, mut last) = (None, Vec::new());
-    let status = each_line(&mut command, |line| {
-        if let Some(count) = line.strip_prefix("stat::number_of_executed_units:") {
-            inputs = count.trim().parse().ok();
-        }
-        last.push(line.to_owned());
-    })?;
+    let given = folders.iter().map(|folder| files(folder)).sum::<io::Result<u64>>()?;
+    let mut last = Vec::new();
+    let status = each_line(&mut command, |line| last.push(line.to_owned()))?;
     let line = line_of(&command);
     ensure!(status.success(), "`{line}` failed: {status}\n{}", last.join("\n"));
-    inputs.with_context(|| format!("`{line}` did not print the number of executed inputs"))
+    executed(&last, given).with_context(|| format!("`{line}`"))
+}
+
+/// Returns the number of files in a folder and the folders in it.
+fn files(folder: &Path) -> io::Result<u64> {
+    let mut count = 0;
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        count += if entry.file_type()?.is_dir() { files(&entry.path())? } else { 1 };
+    }
+    Ok(count)
+}
+
+/// Returns the number of inputs that a fuzzer executed, from its output. At first it executes an
+/// empty one and the `given` ones.
+///
+/// # Errors
+/// If the output does not contain the number, or it executed no others.
+fn executed(output: &[String], given: u64) -> Result<u64> {
+    let mut counts = output
+        .iter()
+        .filter_map(|line| line.strip_prefix("stat::number_of_executed_units:")?.trim().parse().ok());
+    let inputs = counts.next().context("did not print the number of executed inputs")?;
+    ensure!(inputs > given + 1, "executed {inputs} inputs, but {given} were given: it made none of its own");
+    Ok(inputs)
 }
 
 /// Lets this thread, and the processes that it starts, run on one processor: each number selects
@@ -204,6 +252,27 @@ fn stay_on(number: usize) -> rustix::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_fuzzer_is_one_test_and_none_begins_after_one_that_failed() {
+        let mut tally = Tally::default();
+        in_turn(&[1, 2, 3], 2, &mut tally, |place, item| Ok(format!("{place} {item}"))).expect("all pass");
+        assert_eq!(tally, Tally { passed: 3, failed: 0 });
+        let error = in_turn(&["good", "bad", "late"], 1, &mut tally, |_, item| match *item {
+            "bad" => bail!("it found something"),
+            item => Ok(item.to_owned()),
+        });
+        assert_eq!(error.expect_err("one fails").to_string(), "it found something");
+        assert_eq!(tally, Tally { passed: 4, failed: 1 });
+    }
+
+    #[test]
+    fn a_fuzzer_that_executes_only_the_given_inputs_fails() {
+        let output = ["Done 4 runs", "stat::number_of_executed_units: 4"].map(str::to_owned);
+        assert_eq!(executed(&output, 2).expect("one of its own"), 4);
+        executed(&output, 3).expect_err("an empty one and the three");
+        executed(&output[..1], 0).expect_err("no number");
+    }
 
     #[test]
     fn processes_are_shared_among_the_fuzzers() {

@@ -21,7 +21,7 @@ use crate::tally::Tally;
 use crate::tools::{CBINDGEN, NEXTEST, Tool, cache_dir, ensure_crate, ensure_tools};
 use crate::vm::{self, VmArgs};
 use crate::{
-    android, conformance, cross, deny, huge, install, libanion, python, readme, sepolicy, soak, trees,
+    android, conformance, cross, deny, fuzz, huge, install, libanion, python, readme, sepolicy, soak, trees,
 };
 
 /// Run all checks and tests in steps; the guests run beside the other steps
@@ -176,6 +176,13 @@ const STEPS: &[Step] = &[
         tools: &[LINKER, ARCHIVE, ARM32],
         unfetched: |cache| cross::RUST.unfetched(cache).into_iter().collect(),
         run: cross::check,
+    },
+    Step {
+        name: "fuzz",
+        about: "each fuzzer of what reads bytes of clients and files, for a minute",
+        tools: &[LINKER, FUZZ],
+        unfetched: nothing,
+        run: fuzz::test,
     },
     Step {
         name: "vts-socket",
