@@ -141,6 +141,11 @@ struct Server {
 
 impl Server {
     fn start() -> Self {
+        Self::after(0)
+    }
+
+    /// Starts a server that closes the first connections.
+    fn after(closed: usize) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let listener = UnixListener::bind(directory.path().join("s")).expect("bound");
         let ((came, trims), (died, deaths)) = (channel(), channel());
@@ -151,7 +156,7 @@ impl Server {
         let permits = Arc::new(AtomicUsize::new(0));
         let (accepting, permit) = (Arc::clone(&socket), Arc::clone(&permits));
         thread::spawn(move || {
-            for stream in listener.incoming() {
+            for stream in listener.incoming().skip(closed) {
                 let permit = SessionCount(Arc::clone(&permit));
                 accepting.serve(stream.expect("a client"), permit).expect("served");
             }
@@ -296,6 +301,13 @@ fn an_own_object_cannot_be_watched() {
     let own: Strong<dyn IPressureListener> = new_binder!(BnPressureListener, Listener(channel().0));
     let error = DeathLink::new(&own, || ()).err().expect("it dies with this process");
     assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);
+}
+
+#[test]
+fn a_connection_that_the_service_closes_without_a_reason_is_made_once_more() {
+    Server::after(1).client(1).service.listHeaps().expect("the second connection is served");
+    let closed = connect::<dyn IHeapAllocator>(&Server::after(2).endpoint(), SERVICE_NAME, 1);
+    assert_eq!(closed.err().map(|error| error.kind()), Some(std::io::ErrorKind::ConnectionReset));
 }
 
 #[test]

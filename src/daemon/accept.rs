@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The thread that accepts connections. It sleeps in the kernel until a client connects, in every
 //! state of the process: a lack of descriptors must not cause a busy loop.
+//!
+//! It ends when the service stops. Clients that connect later to a socket of systemd wait there for
+//! the next service.
 
 use super::budget::{Budget, OverBudget};
 use super::closer::Closers;
@@ -9,13 +12,13 @@ use super::sys::pass_descriptors;
 use crate::allocator::Throttle;
 use crate::pulse::Pulse;
 use anion_ipc::SocketServer;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{getsockopt, sockopt};
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -41,9 +44,10 @@ pub(super) struct Acceptor {
     closers: Closers,
     /// Whether descriptors are refused until a connection is admitted.
     is_crowded: bool,
-    stopping: Arc<AtomicBool>,
-    /// A descriptor to close when the process has no other: without a free one accepting fails at
-    /// once, even while no client waits.
+    /// Its other end is closed when the service stops.
+    stop: UnixStream,
+    /// A descriptor to close when the process has no other: without a free one accepting fails, and
+    /// the client stays in the queue.
     spare: Option<File>,
     /// The uid that stands for all users whom this process's user namespace does not map; `None` in
     /// the initial namespace, where it is the uid of a user.
@@ -67,7 +71,7 @@ impl Acceptor {
         listener: Arc<Current>,
         server: Arc<SocketServer>,
         budget: Arc<Budget>,
-        stopping: Arc<AtomicBool>,
+        stop: UnixStream,
         progress: Arc<Pulse>,
     ) -> Self {
         let (spare, unmapped) = (spare(), unmapped_uid());
@@ -78,7 +82,7 @@ impl Acceptor {
             budget,
             closers,
             is_crowded: false,
-            stopping,
+            stop,
             spare,
             unmapped,
             complaints,
@@ -86,22 +90,19 @@ impl Acceptor {
         }
     }
 
-    /// Accepts until the process ends. Once `stopping` is set, new connections are closed at once.
+    /// Accepts until the service stops.
     pub(super) fn run(mut self) {
         let (first, longest) = PAUSES;
         let mut pause = first;
         loop {
             self.progress.step();
             match self.accept() {
-                Ok(stream) => {
+                Ok(None) => return,
+                Ok(Some(stream)) => {
                     pause = first;
                     self.closers.resume();
-                    if self.stopping.load(Ordering::Relaxed) {
-                        self.closers.close(NOBODY, stream);
-                    } else {
-                        self.look_at_crowd();
-                        self.admit(stream);
-                    }
+                    self.look_at_crowd();
+                    self.admit(stream);
                 }
                 Err(error) => {
                     self.complain(&error);
@@ -121,11 +122,23 @@ impl Acceptor {
         }
     }
 
-    fn accept(&mut self) -> io::Result<UnixStream> {
+    /// Waits until a client connects. Returns whether the service serves it; if it stops, the
+    /// client stays in the socket's queue.
+    fn is_served(&self, listener: &UnixListener) -> io::Result<bool> {
+        let mut fds = [listener.as_fd(), self.stop.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+        poll(&mut fds, PollTimeout::NONE)?;
+        Ok(fds[1].revents().is_none_or(|events| events.is_empty()))
+    }
+
+    /// Returns the next connection; `None` once the service stops.
+    fn accept(&mut self) -> io::Result<Option<UnixStream>> {
         loop {
             let listener = self.listener.socket();
-            let error = match listener.accept() {
-                Ok((stream, _)) => return Ok(stream),
+            let accepted = self.is_served(&listener).and_then(|is_served| {
+                if is_served { listener.accept().map(|(stream, _)| Some(stream)) } else { Ok(None) }
+            });
+            let error = match accepted {
+                Ok(accepted) => return Ok(accepted),
                 Err(error) => error,
             };
             match error.raw_os_error() {
@@ -133,11 +146,11 @@ impl Acceptor {
                 // Another socket has replaced it.
                 Some(libc::EINVAL) if !Arc::ptr_eq(&listener, &self.listener.socket()) => {}
                 _ if is_out_of_descriptors(&error) && self.spare.take().is_some() => {
-                    // The descriptor of the spare lets this call wait, and accept the next client.
+                    // The descriptor of the spare accepts the client that waits.
                     let (stream, _) = listener.accept()?;
                     self.spare = spare();
                     if self.spare.is_some() {
-                        return Ok(stream);
+                        return Ok(Some(stream));
                     }
                     self.refuse(
                         NOBODY,

@@ -18,9 +18,10 @@ use nix::sys::resource::{Resource, getrlimit};
 use nix::unistd::geteuid;
 use std::collections::HashSet;
 use std::io;
+use std::net::Shutdown;
 use std::os::fd::RawFd;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -71,7 +72,8 @@ struct ServedSocket {
     listener: keeper::Shared,
     server: Arc<SocketServer>,
     budget: Arc<Budget>,
-    stopping: Arc<AtomicBool>,
+    /// Closing it ends the thread that accepts clients.
+    stop: UnixStream,
     /// The socket, and the progress of the thread that accepts its clients.
     current: Arc<Current>,
     accepted: Arc<Pulse>,
@@ -187,11 +189,13 @@ impl Serving {
         self.sockets.iter().map(watched).collect()
     }
 
-    /// Refuses new clients, removes the sockets, ends every connection, and waits briefly for
-    /// running calls.
+    /// Accepts no more clients, removes the sockets except those of systemd, ends every connection,
+    /// and waits briefly for running calls. Clients wait at a socket of systemd for the next
+    /// service.
     pub(crate) fn stop(self) {
-        for ServedSocket { listener, stopping, .. } in &self.sockets {
-            stopping.store(true, Ordering::Relaxed);
+        for ServedSocket { listener, stop, .. } in &self.sockets {
+            // It cannot fail: the other end is open as long as the thread accepts clients.
+            let _ = stop.shutdown(Shutdown::Both);
             let listener = listener.lock().unwrap_or_else(PoisonError::into_inner).take();
             drop(listener);
         }
@@ -329,21 +333,21 @@ impl PreparedSocket {
         may_bind: bool,
     ) -> anyhow::Result<Self> {
         let server = Arc::new(SocketServer::new(service)?);
-        let stopping = Arc::new(AtomicBool::new(false));
+        let (stop, stopped) = UnixStream::pair()?;
         let current = Current::new(listener.socket.try_clone()?);
         let accepted = Arc::<Pulse>::default();
         let acceptor = Acceptor::new(
             Arc::clone(&current),
             Arc::clone(&server),
             Arc::clone(budget),
-            Arc::clone(&stopping),
+            stopped,
             Arc::clone(&accepted),
         );
         let (place, listener) = (listener.place.clone(), Arc::new(Mutex::new(Some(listener))));
         let keeper = Keeper::new(Arc::clone(&listener), Arc::clone(&current), may_bind);
         let keeper = keeper.inspect_err(|error| log::info!("cannot watch the socket's path: {error}"));
         let budget = Arc::clone(budget);
-        let served = ServedSocket { place, listener, server, budget, stopping, current, accepted };
+        let served = ServedSocket { place, listener, server, budget, stop, current, accepted };
         Ok(Self { served, acceptor, keeper: keeper.ok() })
     }
 

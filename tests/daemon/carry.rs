@@ -3,15 +3,19 @@
 //! service sends and passes them to the next one.
 
 use crate::place::{Daemon, Place, eventually};
-use anion_ipc::ParcelFileDescriptor;
-use nix::sys::signal::Signal;
+use anion_ipc::{Endpoint, ParcelFileDescriptor, SERVICE_NAME, connect};
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::geteuid;
-use std::fs::File;
-use std::io::{Seek, Write};
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixListener;
+use std::process::Command;
+use std::thread;
 use vendor_anion_allocator::aidl::vendor::anion::allocator::AllocationRequest::AllocationRequest;
 use vendor_anion_allocator::aidl::vendor::anion::allocator::Buffer::Buffer;
+use vendor_anion_allocator::aidl::vendor::anion::allocator::IHeapAllocator::IHeapAllocator;
 
 /// The descriptors that a service stores, each with its name.
 type Stored = Vec<(String, OwnedFd)>;
@@ -19,6 +23,8 @@ type Stored = Vec<(String, OwnedFd)>;
 /// The arguments of the unit: the filter permits the calls that storing needs.
 const CONFINED: [&str; 2] = ["--seccomp", "built-in"];
 const STORED: &str = "systemd stores descriptors";
+/// The first bytes of a client of RPC binder, to which the service sends an answer.
+const NEW_SESSION: [u8; 16] = [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
 fn allocate(place: &Place, count: i32, size: i64) -> Vec<Buffer> {
     let client = place.connect().expect("connected");
@@ -38,6 +44,11 @@ fn held(place: &Place) -> (i64, i64) {
 fn stop(place: &Place, daemon: Daemon) -> Stored {
     place.forget_notifications();
     assert_eq!(daemon.stop(Signal::SIGTERM).0.code(), Some(0), "{}", place.logged());
+    stored(place)
+}
+
+/// Returns what the service stores.
+fn stored(place: &Place) -> Stored {
     let mut stored = Vec::new();
     loop {
         let (text, descriptors) = place.notification_with_descriptors();
@@ -53,14 +64,23 @@ fn stop(place: &Place, daemon: Daemon) -> Stored {
     }
 }
 
-/// Starts a service to which systemd passes what another one stored.
-fn start(place: &Place, stored: Stored) -> Daemon {
-    let (names, descriptors): (Vec<_>, Vec<_>) = stored.into_iter().unzip();
+/// Returns a service to which systemd passes descriptors.
+fn command(place: &Place, passed: Stored) -> Command {
+    let (names, descriptors): (Vec<_>, Vec<_>) = passed.into_iter().unzip();
     let variables = format!("LISTEN_FDS={} LISTEN_FDNAMES={} LISTEN_PID=$$", names.len(), names.join(":"));
     let mut command = place.passed(&variables, descriptors);
-    let daemon = Daemon {
-        child: command.args(CONFINED).arg("--socket").arg(place.socket()).spawn().expect("started"),
-    };
+    command.args(CONFINED);
+    command
+}
+
+/// Starts a service to which systemd passes what another one stored.
+fn start(place: &Place, stored: Stored) -> Daemon {
+    begin(place, command(place, stored).arg("--socket").arg(place.socket()))
+}
+
+/// Starts the command of a service, which must remove what systemd stores.
+fn begin(place: &Place, command: &mut Command) -> Daemon {
+    let daemon = Daemon { child: command.spawn().expect("started") };
     let mut removed = Vec::new();
     loop {
         let text = place.notification();
@@ -106,6 +126,39 @@ fn a_restart_keeps_the_books_and_the_pages() {
     file.rewind().expect("a file");
     drop((file, buffers, new));
     eventually("releases are noticed as before", || (held(&place) == (0, 0)).then_some(()));
+}
+
+#[test]
+fn a_client_that_connects_while_the_service_stops_is_served_by_the_next_one() {
+    let place = Place::new();
+    fs::create_dir_all(place.run_directory()).expect("made");
+    let listener = UnixListener::bind(place.socket()).expect("bound");
+    let socket = || ("anion.socket".to_owned(), OwnedFd::from(listener.try_clone().expect("copied")));
+    let mut daemon = place.start_command(&mut command(&place, vec![socket()]));
+    let buffers = allocate(&place, 2, 65536);
+    let before = place.connect().expect("connected");
+    // The service announces the stop, ends its connections, and waits when it stores the buffers.
+    place.fill_notifications();
+    kill(daemon.pid(), Signal::SIGTERM).expect("it runs");
+    place.notification();
+    eventually("its connections end", || before.service.listHeaps().is_err().then_some(()));
+    let mut early = place.stream();
+    let late = thread::spawn({
+        let socket = Endpoint::Socket(place.socket());
+        move || {
+            connect::<dyn IHeapAllocator>(&socket, SERVICE_NAME, 1).and_then(|client| {
+                client.service.getUsage().map_err(|status| io::Error::other(status.to_string()))
+            })
+        }
+    });
+    early.write_all(&NEW_SESSION).expect("sent");
+    let passed = stored(&place).into_iter().chain([socket()]).collect();
+    eventually("the service ends", || daemon.child.try_wait().expect("our child"));
+    let _next = begin(&place, &mut command(&place, passed));
+    early.read_exact(&mut [0; 1]).expect("the next service answers");
+    let usage = late.join().expect("no panic").expect("answered");
+    assert_eq!(usage.iter().map(|own| (own.bytes, own.buffers)).collect::<Vec<_>>(), [(131_072, 2)]);
+    drop(buffers);
 }
 
 #[test]

@@ -144,6 +144,13 @@ impl Place {
         self.notifications.set_nonblocking(false).expect("set");
     }
 
+    /// Fills the queue of notifications, so that a daemon waits when it sends the next one.
+    pub(crate) fn fill_notifications(&self) {
+        let sender = UnixDatagram::unbound().expect("a socket");
+        sender.set_nonblocking(true).expect("set");
+        while sender.send_to(b"X_TEST=1", self.directory.path().join("notify")).is_ok() {}
+    }
+
     /// Runs a daemon that must fail, and returns its error message.
     pub(crate) fn refusal(&self) -> String {
         failure(&mut self.daemon(&[]))

@@ -50,8 +50,9 @@ impl<I: FromIBinder + ?Sized> Drop for Connection<I> {
 ///
 /// # Errors
 /// `NotFound` or `ConnectionRefused` if no service listens there, or the service refuses the
-/// connection; `PermissionDenied` if this process may not write to the socket; others as the system
-/// reports them. The message names the endpoint, and the limit or the group that prevents the
+/// connection; `ConnectionReset` if a service closed the connection twice without a reason;
+/// `PermissionDenied` if this process may not write to the socket; others as the system reports
+/// them. The message names the endpoint, and the limit or the group that prevents the
 /// connection.
 pub fn connect<I: FromIBinder + ?Sized>(
     endpoint: &Endpoint,
@@ -103,8 +104,8 @@ fn open<I: FromIBinder + ?Sized>(
     let takes_calls = connections.incoming > 0;
     let (found, session) = match endpoint {
         Endpoint::Socket(path) => {
-            let session = open_session(path, connections).map_err(|error| at(endpoint, &error))?;
-            (session.get_root().and_then(Strong::try_from).map(Some), Some(session))
+            let (session, root) = open_session(path, connections).map_err(|error| at(endpoint, &error))?;
+            (Strong::try_from(root).map(Some), Some(session))
         }
         Endpoint::Binder(device) => {
             let client = open_device(device).map_err(|error| at(endpoint, &error))?;
@@ -132,7 +133,19 @@ fn at(endpoint: &Endpoint, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{endpoint}: {error}"))
 }
 
-fn open_session(path: &Path, connections: Connections) -> io::Result<RpcSession> {
+/// Opens a session, and returns it with its root object. A service that stops closes connections
+/// that it has just accepted, without a reason. Then this connects once more: a socket of systemd
+/// leads to the next service.
+fn open_session(path: &Path, connections: Connections) -> io::Result<(RpcSession, SIBinder)> {
+    match attempt_session(path, connections) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => attempt_session(path, connections),
+        opened => opened,
+    }
+}
+
+/// Makes one attempt. The error is `ConnectionReset` if the service closed the connection without a
+/// reason.
+fn attempt_session(path: &Path, connections: Connections) -> io::Result<(RpcSession, SIBinder)> {
     // The library returns only a status code; the system's error and the service's refusal are more
     // precise.
     let mut refused = None;
@@ -149,12 +162,19 @@ fn open_session(path: &Path, connections: Connections) -> io::Result<RpcSession>
     .outgoing_connections(connections.outgoing.max(1))
     .incoming_connections(connections.incoming)
     .timeout(REPLY_TIMEOUT);
-    RpcSession::setup_client_android13plus_with_config(config).map_err(|code| {
+    let opened = RpcSession::setup_client_android13plus_with_config(config);
+    let opened = opened.and_then(|session| session.get_root().map(|root| (session, root)));
+    opened.map_err(|code| {
         if let Some(why) = heard.get() {
             let why = format!("the service refuses the connection: {why}");
             return io::Error::new(io::ErrorKind::ConnectionRefused, why);
         }
-        refused.take().unwrap_or_else(|| io::Error::other(format!("cannot connect: {code:?}")))
+        refused.take().unwrap_or_else(|| match code {
+            StatusCode::DeadObject => {
+                io::Error::new(io::ErrorKind::ConnectionReset, "the service closed the connection")
+            }
+            code => io::Error::other(format!("cannot connect: {code:?}")),
+        })
     })
 }
 
