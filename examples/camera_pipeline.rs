@@ -15,26 +15,36 @@
 //! function to free the buffers. When both have closed them, the kernel reports it to the service,
 //! and the account of this user returns to its earlier value.
 //!
+//! With `--replace N` a thread allocates more buffers, and the producer puts one into the ring
+//! after every N frames. Its descriptor is part of the message that announces its first frame. If
+//! the service restarts, only this thread waits for it, and frames continue.
+//!
 //! It needs a running service: `cargo run --release --example camera_pipeline -- --socket
-//! /run/anion/allocator.sock`. It exits with 1 if a single byte is wrong, or if the memory is not
-//! released.
+//! /run/anion/allocator.sock`. It exits with 1 if a single byte is wrong, if a frame is missing or
+//! out of order, if the thread cannot allocate, or if the memory is not released.
 
 #![forbid(unsafe_code)]
 
-use anion_client::{Access, Buffer, Client, CpuAccess, Endpoint, Mapping, Request, Settings};
-use anyhow::{Context, Result, bail, ensure};
+#[path = "camera_pipeline/messages.rs"]
+mod messages;
+#[path = "camera_pipeline/picture.rs"]
+mod picture;
+
+use anion_client::{Access, Buffer, Client, Endpoint, Mapping, Request, Settings};
+use anyhow::{Context, Result, ensure};
 use clap::Parser;
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
-    SendFlags, recvmsg, sendmsg,
-};
+use messages::{Announcement, receive, send};
+use picture::Picture;
 use std::collections::VecDeque;
-use std::io::{self, IoSlice, IoSliceMut, IsTerminal, Read, Write};
-use std::mem::MaybeUninit;
+use std::io::{self, IsTerminal, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitCode};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// Buffers in the ring: one being written, one being read, two for the jitter between them.
@@ -48,6 +58,8 @@ const FRAME_BYTES: usize = STRIDE * ROWS;
 /// Longest time for the service to detect that all buffers are released; it takes well under a
 /// millisecond.
 const RELEASE_DEADLINE: Duration = Duration::from_secs(60);
+/// Time that a call waits for a service that restarts: a busy machine may take long to start it.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Pass camera frames from one process to another in shared buffers, and check every byte
 #[derive(Parser)]
@@ -58,6 +70,12 @@ struct Arguments {
     /// Number of frames
     #[arg(long, value_name = "N", default_value_t = 120)]
     frames: u32,
+    /// Continue after these frames until standard input is closed
+    #[arg(long)]
+    until_closed: bool,
+    /// Replace a buffer of the ring after every N frames; 0 for never
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    replace: u32,
     /// Run as the consumer, with the producer's socket as standard input
     #[arg(long, hide = true)]
     consume: bool,
@@ -84,28 +102,54 @@ fn main() -> ExitCode {
 /// released.
 fn produce(arguments: &Arguments) -> Result<()> {
     let endpoint = arguments.socket.clone().map(Endpoint::Socket);
-    let client = Client::with(Settings { endpoint, ..Settings::default() })?;
+    let client = Client::with(Settings { endpoint, patience: PATIENCE, ..Settings::default() })?;
     let before = held_bytes(&client)?;
     println!("service {}, {before} bytes held before", client.endpoint());
 
     // One batch: all buffers of one heap, or none.
     let request = Request::new(FRAME_BYTES as u64).count(u32::try_from(SLOTS)?).name("camera_pipeline");
-    let ring = client.allocate(&request)?;
-    let heap = ring.first().map(Buffer::heap).unwrap_or_default().to_owned();
+    let buffers = client.allocate(&request)?;
+    let heap = buffers.first().map(Buffer::heap).unwrap_or_default().to_owned();
     println!("allocated {SLOTS} NV12 buffers of {FRAME_BYTES} bytes from heap {heap}");
     let (ours, theirs) = UnixStream::pair()?;
     let mut consumer = start_consumer(theirs)?;
-    send_ring(&ours, &ring)?;
-    let flowed = stream_frames(ours, &ring, arguments.frames);
+    let mut ring = Ring::new(ours, buffers)?;
+    let (streamed, supplied) = thread::scope(|scope| {
+        let (sender, spares) = sync_channel(0);
+        let supplier = (arguments.replace > 0).then(|| scope.spawn(|| supply(&client, &request, sender)));
+        let streamed = ring.stream(arguments, &spares);
+        drop(spares);
+        (streamed, supplier.map(thread::ScopedJoinHandle::join))
+    });
+    let Ring { slots, socket, .. } = ring;
+    drop(socket);
     // The consumer ends with its socket; its error is reported before this process's own.
     let status = consumer.wait()?;
     ensure!(status.success(), "the consumer failed: {status}");
-    flowed?;
+    let (correct, replaced) = streamed?;
+    if let Some(supplied) = supplied {
+        supplied.map_err(|_| anyhow::anyhow!("the thread that allocates panicked"))??;
+    }
+    println!(
+        "{correct} frames arrived in order with every byte; {replaced} buffers were replaced; the service \
+         was started again {} times",
+        client.generation() - 1
+    );
 
     print_accounts("both processes done, buffers still held by the producer", &client, &heap)?;
-    drop(ring);
+    drop(slots);
     let took = wait_for_release(&client, before)?;
     print_accounts(&format!("buffers released, noticed within {took:.1?}"), &client, &heap)
+}
+
+/// Allocates buffers one after the other, as the ring takes them, until the receiver is dropped.
+fn supply(client: &Client, request: &Request, spares: SyncSender<Buffer>) -> Result<()> {
+    loop {
+        let spare = client.allocate_one(request).context("cannot allocate a buffer to replace another")?;
+        if spares.send(spare).is_err() {
+            return Ok(());
+        }
+    }
 }
 
 /// Executes this program again as the consumer: another process, which inherits only the socket.
@@ -117,35 +161,102 @@ fn start_consumer(socket: UnixStream) -> Result<Child> {
         .context("cannot start the consumer")
 }
 
-/// Draws every frame into a free slot and announces it; waits for a free slot if the consumer is
-/// slower.
-fn stream_frames(mut socket: UnixStream, ring: &[Buffer], frames: u32) -> Result<()> {
-    let maps = map_ring(ring, Access::ReadWrite)?;
-    let picture = Picture::new();
-    let mut free: VecDeque<u8> = (0..u8::try_from(maps.len())?).collect();
-    let mut progress = Progress::new(frames);
-    for frame in 0..frames {
-        let slot = match free.pop_front() {
-            Some(slot) => slot,
-            None => read_freed(&mut socket)?,
-        };
-        picture.draw(&maps[usize::from(slot)], frame)?;
-        Announcement { frame, slot }.send(&mut socket)?;
-        progress.advance(frame + 1)?;
-    }
-    // The consumer has found every returned slot correct.
-    while free.len() < ring.len() {
-        free.push_back(read_freed(&mut socket)?);
-    }
-    Ok(())
+/// The buffers that the two processes use in turn.
+struct Ring {
+    slots: Vec<Slot>,
+    /// The slots that the consumer does not read.
+    free: VecDeque<u8>,
+    socket: UnixStream,
+    /// Frames that the consumer found correct.
+    correct: u32,
 }
 
-/// Returns the next slot that the consumer has released.
-fn read_freed(socket: &mut UnixStream) -> Result<u8> {
-    let mut slot = [0];
-    socket.read_exact(&mut slot).context("the consumer has closed its socket")?;
-    ensure!(usize::from(slot[0]) < SLOTS, "slot {} was freed, but there are {SLOTS}", slot[0]);
-    Ok(slot[0])
+/// A buffer of the ring.
+struct Slot {
+    buffer: Buffer,
+    map: Mapping,
+    /// The buffer before it, until the consumer has this one. If the service is killed, the client
+    /// presents both to the next service, so that the account is exact.
+    replaced: Option<Buffer>,
+}
+
+impl Slot {
+    fn new(buffer: Buffer) -> Result<Self> {
+        Ok(Self { map: map(&buffer, Access::ReadWrite)?, buffer, replaced: None })
+    }
+}
+
+impl Ring {
+    /// Sends the buffers to the consumer.
+    fn new(socket: UnixStream, buffers: Vec<Buffer>) -> Result<Self> {
+        // A message with descriptors needs at least one byte of data.
+        send(&socket, &[0], &buffers.iter().map(AsFd::as_fd).collect::<Vec<_>>())?;
+        let slots = buffers.into_iter().map(Slot::new).collect::<Result<Vec<_>>>()?;
+        let free = (0..u8::try_from(slots.len())?).collect();
+        Ok(Self { slots, free, socket, correct: 0 })
+    }
+
+    /// Draws every frame into a free slot and announces it; waits for a free slot if the consumer
+    /// is slower. Returns the numbers of correct frames and of replaced buffers.
+    fn stream(&mut self, arguments: &Arguments, spares: &Receiver<Buffer>) -> Result<(u32, u32)> {
+        let picture = Picture::new();
+        let mut progress = Progress::new(arguments);
+        let has_end = if arguments.until_closed { input_end() } else { Arc::new(AtomicBool::new(true)) };
+        let (mut frame, mut since, mut replaced) = (0, 0, 0);
+        while frame < arguments.frames || !has_end.load(Ordering::Relaxed) {
+            let number = match self.free.pop_front() {
+                Some(number) => number,
+                None => self.read_freed(&mut progress)?,
+            };
+            let slot = &mut self.slots[usize::from(number)];
+            since += 1;
+            // While the service is away there is none, and the slot keeps its buffer.
+            let spare = if since > arguments.replace { spares.try_recv().ok() } else { None };
+            let is_new = spare.is_some();
+            if let Some(spare) = spare {
+                let new = Slot::new(spare)?;
+                let Slot { buffer, .. } = std::mem::replace(slot, new);
+                slot.replaced = Some(buffer);
+                (since, replaced) = (1, replaced + 1);
+            }
+            picture.draw(&slot.map, frame)?;
+            let new = is_new.then(|| slot.buffer.as_fd());
+            Announcement { frame, slot: number }.send(&self.socket, new)?;
+            frame += 1;
+        }
+        // The consumer has found every returned slot correct.
+        while self.free.len() < self.slots.len() {
+            let number = self.read_freed(&mut progress)?;
+            self.free.push_back(number);
+        }
+        ensure!(self.correct == frame, "the consumer found {} of {frame} frames correct", self.correct);
+        progress.end()?;
+        Ok((self.correct, replaced))
+    }
+
+    /// Returns the next slot that the consumer has released.
+    fn read_freed(&mut self, progress: &mut Progress) -> Result<u8> {
+        let mut number = [0];
+        self.socket.read_exact(&mut number).context("the consumer has closed its socket")?;
+        let slot = self.slots.get_mut(usize::from(number[0]));
+        let slot = slot.with_context(|| format!("slot {} was freed, but there are {SLOTS}", number[0]))?;
+        slot.replaced = None;
+        self.correct += 1;
+        progress.advance(self.correct)?;
+        Ok(number[0])
+    }
+}
+
+/// Returns a flag that is set at the end of standard input.
+fn input_end() -> Arc<AtomicBool> {
+    let flag = Arc::new(AtomicBool::new(false));
+    let set = Arc::clone(&flag);
+    thread::spawn(move || {
+        // An input that cannot be read has ended, too.
+        let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
+        set.store(true, Ordering::Relaxed);
+    });
+    flag
 }
 
 /// Returns the bytes that this user holds, from the service's account.
@@ -185,31 +296,38 @@ fn print_accounts(when: &str, client: &Client, heap: &str) -> Result<()> {
     Ok(())
 }
 
-/// Prints the number of frames: on a terminal in one line that is rewritten, elsewhere in a line
-/// from time to time.
+/// Prints the number of correct frames: on a terminal in one line that is rewritten, elsewhere in a
+/// line from time to time.
 struct Progress {
     frames: u32,
+    /// Whether the number of frames is known.
+    is_limited: bool,
     started: Instant,
     terminal: bool,
 }
 
 impl Progress {
-    fn new(frames: u32) -> Self {
-        Self { frames, started: Instant::now(), terminal: io::stdout().is_terminal() }
+    fn new(arguments: &Arguments) -> Self {
+        let (frames, is_limited) = (arguments.frames, !arguments.until_closed);
+        Self { frames, is_limited, started: Instant::now(), terminal: io::stdout().is_terminal() }
     }
 
     fn advance(&mut self, done: u32) -> io::Result<()> {
-        let last = done == self.frames;
         let rate = f64::from(done) / self.started.elapsed().as_secs_f64();
-        let text = format!("frame {done}/{}, {rate:.0} per second", self.frames);
+        let of = if self.is_limited { format!("/{}", self.frames) } else { String::new() };
+        let text = format!("frame {done}{of}, {rate:.0} per second");
+        let is_last = self.is_limited && done == self.frames;
         let mut out = io::stdout();
-        match (self.terminal, last) {
-            (true, false) => write!(out, "\r{text}\x1b[K")?,
-            (true, true) => writeln!(out, "\r{text}\x1b[K")?,
-            (false, _) if last || done.is_multiple_of(self.frames.div_ceil(4)) => writeln!(out, "{text}")?,
-            (false, _) => {}
+        if self.terminal {
+            write!(out, "\r{text}\x1b[K")?;
+        } else if is_last || done.is_multiple_of(self.frames.div_ceil(4).max(1)) {
+            writeln!(out, "{text}")?;
         }
         out.flush()
+    }
+
+    fn end(&self) -> io::Result<()> {
+        if self.terminal { writeln!(io::stdout()) } else { Ok(()) }
     }
 }
 
@@ -219,17 +337,22 @@ impl Progress {
 /// Receives the ring, then checks frame after frame until the producer closes the socket.
 fn consume() -> Result<()> {
     let mut socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
-    let ring = receive_ring(&socket)?;
-    let maps = map_ring(&ring, Access::ReadOnly)?;
+    let (_, ring) = receive(&socket, &mut [0])?;
+    ensure!(ring.len() == SLOTS, "received {} descriptors, expected {SLOTS}", ring.len());
+    let maps = ring.iter().map(|fd| map(fd, Access::ReadOnly));
+    let mut maps = maps.collect::<Result<Vec<_>>>()?;
     // Mappings hold the buffers as descriptors do.
     drop(ring);
     let picture = Picture::new();
     let mut expected = 0;
-    while let Some(announced) = Announcement::receive(&mut socket)? {
-        ensure!(announced.frame == expected, "received frame {}, expected {expected}", announced.frame);
-        let map = maps.get(usize::from(announced.slot)).context("a frame in a slot that does not exist")?;
-        picture.verify(map, announced.frame)?;
-        socket.write_all(&[announced.slot]).context("the producer has closed its socket")?;
+    while let Some((Announcement { frame, slot }, new)) = Announcement::receive(&socket)? {
+        ensure!(frame == expected, "received frame {frame}, expected {expected}");
+        let current = maps.get_mut(usize::from(slot)).context("a frame in a slot that does not exist")?;
+        if let Some(new) = new {
+            *current = map(new, Access::ReadOnly)?;
+        }
+        picture.verify(current, frame)?;
+        socket.write_all(&[slot]).context("the producer has closed its socket")?;
         expected += 1;
     }
     Ok(())
@@ -238,108 +361,7 @@ fn consume() -> Result<()> {
 // ---- Shared by both
 // -----------------------------------------------------------------------------------------
 
-/// The number of a frame and of its slot: five bytes instead of three million.
-struct Announcement {
-    frame: u32,
-    slot: u8,
-}
-
-impl Announcement {
-    fn send(&self, socket: &mut UnixStream) -> Result<()> {
-        let [a, b, c, d] = self.frame.to_le_bytes();
-        socket.write_all(&[self.slot, a, b, c, d]).context("the consumer has closed its socket")
-    }
-
-    /// Returns the next announcement; `None` when the producer has closed the socket.
-    fn receive(socket: &mut UnixStream) -> Result<Option<Self>> {
-        let mut message = [0; 5];
-        match socket.read_exact(&mut message) {
-            Ok(()) => {
-                let [slot, a, b, c, d] = message;
-                Ok(Some(Self { frame: u32::from_le_bytes([a, b, c, d]), slot }))
-            }
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
-            Err(error) => Err(error.into()),
-        }
-    }
-}
-
-/// Sends the buffers: the kernel gives the receiver its own descriptors.
-fn send_ring(socket: &UnixStream, ring: &[Buffer]) -> Result<()> {
-    let descriptors: Vec<_> = ring.iter().map(AsFd::as_fd).collect();
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(SLOTS))];
-    let mut control = SendAncillaryBuffer::new(&mut space);
-    ensure!(control.push(SendAncillaryMessage::ScmRights(&descriptors)), "{SLOTS} descriptors do not fit");
-    // A message with descriptors needs at least one byte of data.
-    sendmsg(socket, &[IoSlice::new(&[0])], &mut control, SendFlags::NOSIGNAL)?;
-    Ok(())
-}
-
-/// Receives the buffers of [`send_ring`].
-fn receive_ring(socket: &UnixStream) -> Result<Vec<OwnedFd>> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(SLOTS))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
-    let mut byte = [0];
-    let received = recvmsg(socket, &mut [IoSliceMut::new(&mut byte)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
-    ensure!(received.bytes == 1, "the producer has closed its socket");
-    let mut ring = Vec::new();
-    for message in control.drain() {
-        if let RecvAncillaryMessage::ScmRights(descriptors) = message {
-            ring.extend(descriptors);
-        }
-    }
-    ensure!(ring.len() == SLOTS, "received {} descriptors, expected {SLOTS}", ring.len());
-    Ok(ring)
-}
-
-/// Maps every buffer of the ring.
-fn map_ring(ring: &[impl AsFd], access: Access) -> Result<Vec<Mapping>> {
-    ring.iter().map(|fd| Mapping::new(fd, FRAME_BYTES, access).context("cannot map a buffer")).collect()
-}
-
-/// The picture: a diagonal gradient that moves with every frame. Each row also has the frame's
-/// number in its first bytes and its own number in its last, so that no two rows of a run are
-/// equal: an old frame, a shifted row or a shared page is always detected.
-struct Picture {
-    ramp: Vec<u8>,
-}
-
-impl Picture {
-    fn new() -> Self {
-        Self { ramp: (0..=u8::MAX).cycle().take(STRIDE + usize::from(u8::MAX)).collect() }
-    }
-
-    /// Draws a frame, as a camera does by DMA.
-    fn draw(&self, mapping: &Mapping, frame: u32) -> Result<()> {
-        let view = mapping.begin(CpuAccess::Write)?;
-        for number in 0..ROWS {
-            view.write_at(number * STRIDE, &self.row(frame, number))?;
-        }
-        Ok(view.end()?)
-    }
-
-    /// Compares every byte of a frame with the picture.
-    fn verify(&self, mapping: &Mapping, frame: u32) -> Result<()> {
-        let view = mapping.begin(CpuAccess::Read)?;
-        let mut found = [0; STRIDE];
-        for number in 0..ROWS {
-            view.read_at(number * STRIDE, &mut found)?;
-            let expected = self.row(frame, number);
-            if found != expected {
-                let at =
-                    found.iter().zip(&expected).take_while(|(found, expected)| found == expected).count();
-                bail!("frame {frame}, row {number}, byte {at} is {}, expected {}", found[at], expected[at]);
-            }
-        }
-        Ok(view.end()?)
-    }
-
-    fn row(&self, frame: u32, number: usize) -> [u8; STRIDE] {
-        let phase = (frame as usize + number) % usize::from(u8::MAX);
-        let mut row = [0; STRIDE];
-        row.copy_from_slice(&self.ramp[phase..phase + STRIDE]);
-        row[..4].copy_from_slice(&frame.to_le_bytes());
-        row[STRIDE - 4..].copy_from_slice(&(number as u64).to_le_bytes()[..4]);
-        row
-    }
+/// Maps a buffer of the ring.
+fn map(buffer: impl AsFd, access: Access) -> Result<Mapping> {
+    Mapping::new(buffer, FRAME_BYTES, access).context("cannot map a buffer")
 }

@@ -3,8 +3,96 @@
 
 mod common;
 
-use common::Daemon;
-use common::example::{check_that_a_missing_service_is_named, example};
+use common::anionctl::held;
+use common::example::{check_that_a_missing_service_is_named, example, path_of};
+use common::{CLIENT_HEAPS, Daemon, eventually};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+/// The size of a frame's buffer: NV12 with 1920 times 1080 pixels, in whole pages.
+const BUFFER_BYTES: i64 = 3_112_960;
+
+/// A pipeline that replaces buffers and ends with its input. Killed when dropped.
+struct Pipeline {
+    producer: Child,
+    output: PathBuf,
+}
+
+impl Pipeline {
+    fn start(daemon: &Daemon) -> Self {
+        let output = daemon.directory().join("output");
+        let producer = Command::new(path_of("camera_pipeline"))
+            .arg("--socket")
+            .arg(daemon.socket())
+            .args(["--until-closed", "--frames", "1", "--replace", "1"])
+            .stdin(Stdio::piped())
+            .stdout(File::create(&output).expect("a file"))
+            .spawn()
+            .expect("it starts");
+        Self { producer, output }
+    }
+
+    fn output(&self) -> String {
+        fs::read_to_string(&self.output).expect("its output")
+    }
+
+    /// Returns the number of frames that the consumer found correct.
+    fn frames(&self) -> usize {
+        self.output().lines().filter(|line| line.starts_with("frame ")).count()
+    }
+
+    /// Waits until more frames have arrived than there are slots in the ring.
+    fn await_frames(&self, when: &str) {
+        let before = self.frames();
+        eventually(when, || self.frames() > before + 5);
+    }
+
+    /// Returns whether the service counts exactly the buffers that the two processes have, while
+    /// they are stopped.
+    fn is_exact(&self, daemon: &Daemon) -> bool {
+        let producer = Pid::from_raw(self.producer.id().cast_signed());
+        kill(producer, Signal::SIGSTOP).expect("it runs");
+        let stopped = waitpid(producer, Some(WaitPidFlag::WUNTRACED)).expect("our child");
+        assert_eq!(stopped, WaitStatus::Stopped(producer, Signal::SIGSTOP), "{}", self.output());
+        let consumer = fs::read_to_string(format!("/proc/{producer}/task/{producer}/children"));
+        let consumer = consumer.expect("it runs").trim().parse().map(Pid::from_raw).expect("one child");
+        // It waits for the next frame, or is about to.
+        let buffers: BTreeSet<u64> = [producer, consumer].into_iter().flat_map(buffers_of).collect();
+        let count = i64::try_from(buffers.len()).expect("few");
+        let counted = held(daemon);
+        kill(producer, Signal::SIGCONT).expect("it is stopped");
+        count >= 4 && counted == (count * BUFFER_BYTES, count)
+    }
+}
+
+impl Drop for Pipeline {
+    fn drop(&mut self) {
+        // Both fail only if it has already ended; the consumer ends with it.
+        let _ = self.producer.kill();
+        let _ = self.producer.wait();
+    }
+}
+
+/// Returns the inodes of the buffers that a process has open or mapped.
+fn buffers_of(pid: Pid) -> BTreeSet<u64> {
+    let entries = fs::read_dir(format!("/proc/{pid}/fd")).expect("it runs").flatten();
+    let is_buffer = |path: &PathBuf| {
+        fs::read_link(path).is_ok_and(|target| target.to_string_lossy().starts_with("/memfd:anion:"))
+    };
+    let open = entries.map(|entry| entry.path()).filter(is_buffer);
+    let open = open.filter_map(|path| fs::metadata(path).ok()).map(|file| file.ino());
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).expect("it runs");
+    let mapped = maps.lines().filter(|line| line.contains(" /memfd:anion:"));
+    let mapped = mapped.filter_map(|line| line.split_whitespace().nth(4)?.parse().ok());
+    open.chain(mapped).collect()
+}
 
 #[test]
 fn frames_arrive_intact_and_the_memory_comes_back() {
@@ -17,6 +105,35 @@ fn frames_arrive_intact_and_the_memory_comes_back() {
         .success();
     let output = String::from_utf8(assert.get_output().stdout.clone()).expect("text");
     assert!(output.contains("frame 6/6"), "{output}");
+    assert!(output.trim_end().ends_with("this user: 0 bytes held"), "{output}");
+}
+
+#[test]
+fn frames_continue_while_the_service_is_away_and_the_next_one_counts_their_buffers() {
+    let mut daemon = Daemon::with_heaps(CLIENT_HEAPS);
+    let mut pipeline = Pipeline::start(&daemon);
+    pipeline.await_frames("frames arrive");
+    for _ in 0..2 {
+        daemon.kill();
+        pipeline.await_frames("frames arrive without the service");
+        daemon.start_again();
+        eventually("the next service counts the buffers", || {
+            UnixStream::connect(daemon.socket()).is_ok() && pipeline.is_exact(&daemon)
+        });
+        pipeline.await_frames("frames arrive with the next service");
+    }
+    drop(pipeline.producer.stdin.take());
+    let status = pipeline.producer.wait().expect("our child");
+    let output = pipeline.output();
+    assert!(status.success(), "{output}");
+    let numbers =
+        output.lines().filter_map(|line| line.strip_prefix("frame ")?.split(',').next()?.parse().ok());
+    let numbers: Vec<usize> = numbers.collect();
+    assert!(numbers.iter().copied().eq(1..=numbers.len()), "{output}");
+    let summary = format!("{} frames arrived in order with every byte; ", numbers.len());
+    let summary = output.lines().find_map(|line| line.strip_prefix(&summary)).expect("a summary");
+    assert!(summary.ends_with("the service was started again 2 times"), "{summary}");
+    assert!(!summary.starts_with("0 "), "buffers are replaced: {summary}");
     assert!(output.trim_end().ends_with("this user: 0 bytes held"), "{output}");
 }
 

@@ -2,14 +2,19 @@
 //! Runs the examples in tests.
 
 use super::{DEADLINE, Daemon};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-/// Returns the example of this name, from cargo's folder beside the programs under test.
-pub(crate) fn example(name: &str) -> assert_cmd::Command {
+/// Returns the path of the example of this name, in cargo's folder beside the programs under test.
+pub(crate) fn path_of(name: &str) -> PathBuf {
     let programs = Path::new(env!("CARGO_BIN_EXE_anionctl")).parent().expect("a directory");
     let example = programs.join("examples").join(name);
     assert!(example.exists(), "{} is missing: run cargo build --examples", example.display());
-    let mut command = assert_cmd::Command::new(example);
+    example
+}
+
+/// Returns the example of this name.
+pub(crate) fn example(name: &str) -> assert_cmd::Command {
+    let mut command = assert_cmd::Command::new(path_of(name));
     command.timeout(DEADLINE);
     command
 }
