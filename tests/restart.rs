@@ -3,11 +3,15 @@
 
 mod common;
 
-use common::anionctl::ANIONCTL;
+use common::anionctl::{ANIONCTL, anionctl};
 use common::{Daemon, eventually};
 use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::net::Shutdown;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::thread;
 
 /// A running command, with its output in files.
 struct Running {
@@ -82,4 +86,59 @@ fn a_reservation_that_is_held_is_made_again_after_a_restart() {
         let usage = common::anionctl::json(&daemon, &["usage"]);
         usage.to_string().contains("\"reserved_bytes\":196608")
     });
+}
+
+/// Passes the connections of the clients of a socket on to the service. Ends the first one when the
+/// client has received `most` bytes. Returns how many bytes the client receives over the last one.
+fn pass_on(listener: &UnixListener, service: &Path, most: usize, connections: usize) -> usize {
+    let mut received = 0;
+    for number in 0..connections {
+        let client = listener.accept().expect("a client").0;
+        let service = UnixStream::connect(service).expect("it serves");
+        let (mut from, mut to) = (client.try_clone().expect("copied"), service.try_clone().expect("copied"));
+        let calls = thread::spawn(move || {
+            // Fails if the connection was ended.
+            let _ = io::copy(&mut from, &mut to);
+            let _ = to.shutdown(Shutdown::Both);
+        });
+        received = 0;
+        let (mut replies, mut client_end) = (&service, &client);
+        while number > 0 || received < most {
+            let mut byte = [0];
+            if !matches!(replies.read(&mut byte), Ok(1)) || client_end.write_all(&byte).is_err() {
+                break;
+            }
+            received += 1;
+        }
+        // Both fail if the client has ended the connection.
+        let _ = client.shutdown(Shutdown::Both);
+        let _ = service.shutdown(Shutdown::Both);
+        calls.join().expect("no panic");
+    }
+    received
+}
+
+#[test]
+fn a_question_that_the_service_does_not_answer_is_asked_once_more() {
+    let daemon = Daemon::start(&[]);
+    let socket = daemon.directory().join("proxy");
+    for question in ["usage", "stats", "list"] {
+        let through = |most, connections| {
+            let listener = UnixListener::bind(&socket).expect("bound");
+            let received = thread::scope(|scope| {
+                let passed = scope.spawn(|| pass_on(&listener, &daemon.socket(), most, connections));
+                let asked = anionctl().arg("--socket").arg(&socket).arg(question).output().expect("started");
+                // The other thread waits for this connection if the command makes too few.
+                drop(UnixStream::connect(&socket).expect("connected"));
+                let received = passed.join().expect("no panic");
+                assert!(asked.status.success(), "{question}: {}", String::from_utf8_lossy(&asked.stderr));
+                received
+            });
+            fs::remove_file(&socket).expect("removed");
+            received
+        };
+        let bytes = through(usize::MAX, 1);
+        // The last byte of the answer is missing.
+        assert_eq!(through(bytes - 1, 2), bytes, "{question}");
+    }
 }

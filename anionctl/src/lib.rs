@@ -46,7 +46,7 @@ mod users;
 mod watch;
 mod words;
 
-use anion_ipc::{Connection, Endpoint, Found, SERVICE_NAME};
+use anion_ipc::{Connection, Endpoint, Found, SERVICE_NAME, Strong};
 use args::{Arguments, Command};
 #[cfg(not(soong))]
 use clap::CommandFactory;
@@ -91,18 +91,18 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
     // connection.
     let look = || by(|endpoint| anion_ipc::connect_as_operator(endpoint, SERVICE_NAME));
     match arguments.command {
-        Command::List => heaps::list(look()?.interface(), &output),
+        Command::List => ask(look, |service| heaps::list(service, &output)),
         Command::Alloc(alloc) => alloc::run(&alloc, connect()?, &output),
         Command::Reserve(reserve) => reserve::run(&reserve, connect, &output),
-        Command::Stats => heaps::stats(look()?.interface(), &output),
-        Command::Usage(args) => usage::show(&args, look()?.interface(), &output),
+        Command::Stats => ask(look, |service| heaps::stats(service, &output)),
+        Command::Usage(args) => ask(look, |service| usage::show(&args, service, &output)),
         Command::Holders(holders) => holders::run(&holders, look(), &output),
         Command::Describe(describe) => {
             // Before connecting: the connection's descriptor would use the first free number.
             let inherited = inspect::inherited(&describe)?;
             inspect::describe(inherited, look()?.interface(), &output)
         }
-        Command::Explain(request) => inspect::explain(&request, look()?.interface(), &output),
+        Command::Explain(request) => ask(look, |service| inspect::explain(&request, service, &output)),
         Command::Dump(dump) => inspect::dump(&dump, look()?.interface(), &output),
         Command::Trim(trim) => inspect::trim(&trim, look()?.interface(), &output),
         Command::Watch(watch) => {
@@ -134,6 +134,18 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Man { pages: Some(directory), .. } => manual::write_pages(&directory),
         #[cfg(not(soong))]
         Command::Man { command, pages: None } => output.raw(&manual::page(command.as_deref())?),
+    }
+}
+
+/// Shows what the service answers. If the service does not answer, because it restarts for example,
+/// connects again and asks once more. `show` must write its output after its last call.
+fn ask(
+    look: impl Fn() -> Result<Service, Failure>,
+    show: impl Fn(&Strong<dyn IHeapAllocator>) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    match show(look()?.interface()) {
+        Err(Failure::Unreachable(_)) => show(look()?.interface()),
+        shown => shown,
     }
 }
 
