@@ -6,6 +6,9 @@ mod common;
 
 use anion_ipc::{Connection, Endpoint, SERVICE_NAME, ServiceError, connect};
 use common::{Daemon, eventually};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+use std::collections::BTreeSet;
+use std::fs;
 use std::sync::{Mutex, PoisonError};
 use vendor_anion_allocator::aidl::vendor::anion::allocator::{
     Allocation::Allocation, AllocationRequest::AllocationRequest, ErrorCode::ErrorCode,
@@ -55,6 +58,44 @@ fn running_out_of_descriptors_is_no_memory_and_passes() {
     assert!(allocate(service, 4).is_ok(), "released memory is used again at once");
     drop(held);
     eventually("all buffers are released", || buffers_held(service) == 0);
+}
+
+/// Each limit permits one descriptor more, so that each step of the call has none in turn.
+#[test]
+fn a_buffer_that_is_presented_without_free_descriptors_is_refused_for_lack_of_them() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut daemon = Daemon::start(&[]);
+    let mut allocation = allocate(client(&daemon).service.as_ref(), 1).expect("served");
+    let file = allocation.buffers.remove(0).fd.expect("a descriptor");
+    daemon.kill();
+    daemon.start_again();
+    eventually("the next service serves", || {
+        connect::<dyn IHeapAllocator>(&Endpoint::Socket(daemon.socket()), SERVICE_NAME, 1).is_ok()
+    });
+    let connection = client(&daemon);
+    let service = connection.service.as_ref();
+    service.getUsage().expect("it serves");
+    let numbers = fs::read_dir(format!("/proc/{}/fd", daemon.pid())).expect("it runs").flatten();
+    let used: BTreeSet<u64> = numbers.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    let lowest = (0..).find(|number| !used.contains(number)).expect("a free number");
+    let (mut refusals, maximum) = (0, getrlimit(Resource::Nofile).maximum);
+    let id = (lowest..lowest + 40).find_map(|most| {
+        let limit = Rlimit { current: Some(most), maximum };
+        prlimit(Pid::from_raw(daemon.pid().as_raw()), Resource::Nofile, limit).expect("our child");
+        let status = match service.adopt(&file, 0) {
+            Ok(id) => return Some(id),
+            Err(status) => status,
+        };
+        assert_eq!(buffers_held(service), 0, "nothing is charged");
+        // The transport refuses a descriptor that it cannot receive.
+        if let Some(error) = ServiceError::of(&status) {
+            assert_eq!(error.code, ErrorCode::NO_MEMORY.0, "{error}");
+            refusals += 1;
+        }
+        None
+    });
+    assert!(id.is_some() && refusals > 0, "{id:?} after {refusals} refusals");
+    assert_eq!(buffers_held(service), 1);
 }
 
 #[test]

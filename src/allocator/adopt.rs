@@ -11,6 +11,7 @@ use super::hold::NotHeld;
 use super::registry::Record;
 use super::{Allocator, Caller};
 use crate::ledger::Refusal;
+use crate::source::is_exhaustion;
 use crate::sys;
 use crate::sys::clock::since_boot;
 use crate::units::{BackedBytes, Backing, BufferId, HeapName, Label, RequestedBytes};
@@ -33,15 +34,24 @@ pub enum NotAdopted {
     /// The service cannot hold more buffers.
     #[error(transparent)]
     Full(Refusal),
-    /// The kernel failed, or descriptors have run out.
+    /// Descriptors or objects of the kernel have run out.
+    #[error("the service has no descriptors to count the buffer: {0}")]
+    Exhausted(io::Error),
+    /// The kernel failed.
     #[error("cannot open the buffer again: {0}")]
     Io(io::Error),
+}
+
+impl From<io::Error> for NotAdopted {
+    fn from(error: io::Error) -> Self {
+        if is_exhaustion(&error) { Self::Exhausted(error) } else { Self::Io(error) }
+    }
 }
 
 impl From<NotHeld> for NotAdopted {
     fn from(why: NotHeld) -> Self {
         match why {
-            NotHeld::Io(error) if error.kind() != io::ErrorKind::PermissionDenied => Self::Io(error),
+            NotHeld::Io(error) if error.kind() != io::ErrorKind::PermissionDenied => error.into(),
             other => Self::NotOurs(other.to_string()),
         }
     }
@@ -73,7 +83,7 @@ impl Allocator {
         let origin = origin(fd)?;
         let heap = self.find_heap(origin.heap.as_str());
         let heap = heap.ok_or_else(|| NotHeld::NoHeap(origin.heap.clone()))?;
-        let own = fd.try_clone_to_owned().map_err(NotAdopted::Io)?;
+        let own = fd.try_clone_to_owned()?;
         let memory = self.open_again(own, origin.bytes, origin.backing)?;
         let record = Record {
             id: self.id_for(id),
@@ -121,16 +131,16 @@ fn origin(fd: BorrowedFd<'_>) -> Result<Origin, NotAdopted> {
     if !sys::memfd::is_sealed(fd) {
         return Err(not_ours("it is no memfd with the seals of a buffer"));
     }
-    let name = sys::fd::memfd_name(fd).map_err(NotAdopted::Io)?;
+    let name = sys::fd::memfd_name(fd)?;
     let name = name.as_deref().and_then(|name| name.strip_prefix(NAME));
     let (heap, label) = name
         .map(|name| name.split_once(':').unwrap_or((name, "")))
         .ok_or_else(|| not_ours("its name is not that of a buffer"))?;
     let invalid = |error: crate::units::Invalid| NotAdopted::NotOurs(error.to_string());
     let (heap, label) = (HeapName::new(heap).map_err(invalid)?, Label::new(label).map_err(invalid)?);
-    let (size, _) = sys::fd::size_and_owner(fd).map_err(NotAdopted::Io)?;
+    let (size, _) = sys::fd::size_and_owner(fd)?;
     let bytes = RequestedBytes(i64::try_from(size).unwrap_or(i64::MAX)).round_up(1).map_err(invalid)?;
-    let is_huge = sys::memfd::has_huge_pages(fd).map_err(NotAdopted::Io)?;
+    let is_huge = sys::memfd::has_huge_pages(fd)?;
     let backing = if is_huge { Backing::Hugetlb } else { Backing::Memfd };
     Ok(Origin { heap, label, bytes, backing })
 }

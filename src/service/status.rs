@@ -52,7 +52,7 @@ pub(super) fn not_adopted(error: NotAdopted) -> Status {
     let code = match error {
         NotAdopted::NotOurs(_) => ErrorCode::NOT_OURS,
         NotAdopted::OfAnother => ErrorCode::NOT_PERMITTED,
-        NotAdopted::Full(_) => ErrorCode::NO_MEMORY,
+        NotAdopted::Full(_) | NotAdopted::Exhausted(_) => ErrorCode::NO_MEMORY,
         NotAdopted::Io(_) => ErrorCode::BACKEND,
     };
     status(code, &error)
