@@ -2,21 +2,23 @@
 //! A client process: makes random calls for each order, then waits and keeps its buffers.
 
 use crate::buffer::{Held, Stamp};
-use anion_client::{Access, Client, Endpoint, Request, Reservation, Settings};
+use anion_client::{Access, Backing, Client, Endpoint, Error, Refusal, Request, Reservation, Settings};
 use anion_ipc::ParcelFileDescriptor;
 use fastrand::Rng;
 use nix::unistd::{Gid, Uid, alarm, setgid, setgroups, setuid};
 use std::env;
+use std::fs::File;
 use std::io::{self, BufRead, Read, Write};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::time::Duration;
-use vendor_anion_allocator::aidl::vendor::anion::allocator::BufferInfo::BufferInfo;
 
-/// The variables of a client: its uid, and the path of the socket.
+/// The variables of a client: its uid, the path of the socket, and the names of the heaps.
 pub(crate) const UID: &str = "ANION_CHAOS_UID";
 pub(crate) const SOCKET: &str = "ANION_CHAOS_SOCKET";
-/// The line that a client prints when it waits for the next order.
+pub(crate) const HEAPS: &str = "ANION_CHAOS_HEAPS";
+/// The first word of the line that a client prints when it waits for the next order. The numbers of
+/// allocations that the service served and refused follow.
 pub(crate) const WAITS: &str = "waits";
 
 /// Seconds after the last order until a client ends, because it has lost its parent.
@@ -25,13 +27,23 @@ const LIFETIME_SECONDS: u32 = 600;
 const MAX_HELD: usize = 24;
 /// Longest wait of a call for a service that starts again.
 const PATIENCE: Duration = Duration::from_secs(60);
-const HEAPS: [&str; 4] = ["system", "carveout", "chunks", "direct"];
 const SIZES: [u64; 5] = [4096, 16 << 10, 64 << 10, 192 << 10, 1 << 20];
+
+/// A buffer that a client holds.
+struct Holding {
+    held: Held,
+    /// Whether each following service must count it.
+    is_memfd: bool,
+}
 
 struct Life {
     rng: Rng,
     client: Client,
-    held: Vec<Held>,
+    heaps: Vec<String>,
+    held: Vec<Holding>,
+    /// Allocations of the present order that were served, and refused.
+    served: u64,
+    refused: u64,
     reservation: Option<Reservation>,
     /// The number of the service to which the buffers were presented.
     generation: u64,
@@ -49,25 +61,30 @@ pub(crate) fn live() {
         setgid(Gid::from_raw(uid)).expect("started by root");
         setuid(Uid::from_raw(uid)).expect("started by root");
     }
-    let mut life = None;
+    let heaps: Vec<String> = env::var(HEAPS).expect("heaps").split(',').map(str::to_owned).collect();
+    let mut life: Option<Life> = None;
     for line in io::stdin().lock().lines() {
         alarm::set(LIFETIME_SECONDS);
         let line = line.expect("text");
         let numbers: Vec<u64> = line.split(' ').map(|word| word.parse().expect("a number")).collect();
         let [seed, operations] = numbers[..] else { panic!("no order: {line:?}") };
         if life.is_none() {
-            life = connect(socket.clone()).map(Life::new);
+            life = connect(socket.clone()).map(|client| Life::new(client, heaps.clone()));
         }
+        let mut report = [0, 0];
         if let Some(life) = &mut life {
             life.rng = Rng::with_seed(seed);
+            (life.served, life.refused) = (0, 0);
             (0..operations).for_each(|_| life.step());
-            life.present();
+            // Without operations, no resource of the service fails.
+            life.present(operations == 0);
+            report = [life.served, life.refused];
         }
-        println!("{WAITS}");
+        println!("{WAITS} {} {}", report[0], report[1]);
         io::stdout().flush().expect("the parent reads");
     }
     if let Some(life) = life {
-        life.held.iter().for_each(Held::check_stamp);
+        life.held.iter().for_each(|holding| holding.held.check_stamp());
     }
 }
 
@@ -78,9 +95,10 @@ fn connect(socket: PathBuf) -> Option<Client> {
 }
 
 impl Life {
-    fn new(client: Client) -> Self {
-        let generation = client.generation();
-        Self { rng: Rng::new(), client, held: Vec::new(), reservation: None, generation }
+    fn new(client: Client, heaps: Vec<String>) -> Self {
+        let (generation, held) = (client.generation(), Vec::new());
+        let rng = Rng::new();
+        Self { rng, client, heaps, held, served: 0, refused: 0, reservation: None, generation }
     }
 
     /// Makes one call, or releases a buffer. The result of a call depends on other processes: the
@@ -101,37 +119,62 @@ impl Life {
         }
     }
 
-    /// Presents all buffers to a service that has started since the last call. It must count each
-    /// of them, unless it has ended again.
-    fn present(&mut self) {
+    /// Presents all memfds to a service that has started since the last call. It must count each
+    /// of them, unless it has ended again. If `must_count` is false, resources of the service may
+    /// fail; then the client presents all of them again with the next order.
+    fn present(&mut self, must_count: bool) {
         // Detects that the service has ended.
         if self.client.pressure().is_err() || self.client.generation() == self.generation {
             return;
         }
-        self.generation = self.client.generation();
-        for file in self.held.iter().filter_map(Held::file) {
-            let file = ParcelFileDescriptor::new(file.as_fd().try_clone_to_owned().expect("copied"));
-            let counted = self.client.call(|service| service.adopt(&file, 0));
-            if self.client.generation() != self.generation {
+        let generation = self.client.generation();
+        let memfds = self.held.iter().filter(|holding| holding.is_memfd);
+        for file in memfds.filter_map(|holding| holding.held.file()) {
+            let counted = self.present_file(file, generation);
+            if self.client.generation() != generation {
                 return;
             }
-            let id = counted.expect("a service of the same uid made it");
-            let described = self.client.call(|service| service.describe(&file));
-            let is_known = |info: &BufferInfo| {
-                info.id == id && info.ownerUid.cast_unsigned() == Uid::effective().as_raw()
-            };
-            let has_ended = self.client.generation() != self.generation;
-            assert!(has_ended || described.as_ref().is_ok_and(is_known), "{described:?}");
+            if let Err(error) = counted {
+                let is_lack = error.refusal() == Some(Refusal::NoMemory);
+                assert!(is_lack && !must_count, "a service of the same uid made it: {error}");
+                return;
+            }
         }
+        self.generation = generation;
+    }
+
+    /// Presents one buffer and asks who owns it.
+    fn present_file(&self, file: &File, generation: u64) -> Result<(), Error> {
+        let file = ParcelFileDescriptor::new(file.as_fd().try_clone_to_owned().expect("copied"));
+        let id = self.client.call(|service| service.adopt(&file, 0))?;
+        let described = self.client.call(|service| service.describe(&file))?;
+        let is_known = described.id == id && described.ownerUid.cast_unsigned() == Uid::effective().as_raw();
+        let has_ended = self.client.generation() != generation;
+        assert!(has_ended || is_known, "{described:?}, but its id is {id}");
+        Ok(())
     }
 
     fn allocate(&mut self) {
         let request = Request::new(SIZES[self.rng.usize(..SIZES.len())])
-            .heap(HEAPS[self.rng.usize(..HEAPS.len())])
+            .heap(&self.heaps[self.rng.usize(..self.heaps.len())])
             .count(self.rng.u32(1..=4));
-        for buffer in self.client.allocate(&request).into_iter().flatten() {
+        let buffers = match self.client.allocate(&request) {
+            Ok(buffers) => buffers,
+            Err(error) => {
+                check_refusal(&error);
+                self.refused += 1;
+                return;
+            }
+        };
+        self.served += 1;
+        for buffer in buffers {
+            let is_memfd = buffer.backing() == Some(Backing::Memfd);
             let bytes = usize::try_from(buffer.bytes()).expect("small");
             let mut held = Held::new(0, bytes, buffer.into_fd());
+            // A dma-buf can be read only through a mapping.
+            if !is_memfd {
+                held.map(Access::ReadWrite).expect("address space is left");
+            }
             held.check_zero();
             if self.rng.bool() {
                 held.map(Access::ReadWrite).expect("address space is left");
@@ -141,19 +184,19 @@ impl Life {
             if self.rng.u8(0..4) == 0 {
                 held.close_descriptors();
             }
-            self.held.push(held);
+            self.held.push(Holding { held, is_memfd });
         }
     }
 
     fn release(&mut self) {
         if !self.held.is_empty() {
-            let held = self.held.swap_remove(self.rng.usize(..self.held.len()));
-            held.check_stamp();
+            let holding = self.held.swap_remove(self.rng.usize(..self.held.len()));
+            holding.held.check_stamp();
         }
     }
 
     fn describe(&self) {
-        if let Some(file) = self.held.first().and_then(Held::file) {
+        if let Some(file) = self.held.first().and_then(|holding| holding.held.file()) {
             // A service that was started again does not know it.
             let _ = self.client.describe(file);
         }
@@ -168,4 +211,22 @@ impl Life {
             reader.read_to_end(&mut Vec::new()).expect("a pipe");
         }
     }
+}
+
+/// Checks that an allocation failed for a reason that the client can act on.
+///
+/// # Panics
+/// If the service reports a fault of its own or of the client, or gives no reason.
+fn check_refusal(error: &Error) {
+    let is_clear = match error {
+        Error::Refused { refusal, message } => {
+            let is_lack =
+                matches!(refusal, Refusal::NoMemory | Refusal::QuotaExceeded | Refusal::Unsupported);
+            is_lack && !message.is_empty()
+        }
+        // The service was killed, and the next one was killed as well.
+        Error::Unreachable(_) => true,
+        _ => false,
+    };
+    assert!(is_clear, "an allocation failed with {error}: {error:?}");
 }

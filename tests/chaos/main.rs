@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Kills and restarts the service, stops processes, shrinks pools and opens hostile connections
-//! while clients work, in an order that a seed determines. After each round the clients wait, and
-//! the accounts must show exactly the buffers that they hold.
+//! Kills and restarts the service, stops processes, shrinks pools, opens hostile connections and
+//! makes resources of the service fail while clients work, in an order that a seed determines.
+//! After each round the resources work again and the clients wait: every heap must serve, and the
+//! accounts must show exactly the buffers that the clients hold.
 //!
 //! `ANION_CHAOS_MINUTES` and `ANION_CHAOS_SEED` set duration and seed: `cargo xtask chaos`. The
 //! results of calls depend on timing; the checks do not. Under root, the clients have several uids.
+//! The test prints which resources it cannot make fail on this machine.
 
 #[path = "../soak/buffer.rs"]
 #[expect(dead_code, reason = "these clients pass no buffers on")]
@@ -12,27 +14,33 @@ mod buffer;
 mod client;
 #[path = "../common/mod.rs"]
 mod common;
+mod failure;
+mod heaps;
+mod hog;
 mod holders;
 mod hostile;
 #[path = "../daemon/message.rs"]
 #[expect(dead_code, reason = "these clients read no replies")]
 mod message;
+mod process;
+mod surroundings;
 
 use anion_client::{Client, Endpoint, Settings};
 use common::vitals::{Vitals, assert_no_panics, assert_nothing_left, await_none, entries_left};
 use common::{Daemon, eventually};
+use failure::{Deck, Failing, Failure};
 use fastrand::Rng;
+use heaps::Heaps;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, Uid};
+use process::Process;
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
-use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use std::{env, fs, thread};
+use surroundings::Surroundings;
+use tempfile::TempDir;
 
 const TEST: &str = "accounts_and_buffers_survive_random_kills_stops_and_attacks";
 /// Rounds without a duration.
@@ -40,17 +48,11 @@ const ROUNDS: u64 = 8;
 /// Rounds after which all clients end, and nothing may be left.
 const GENERATION: u64 = 10;
 const CLIENTS: usize = 5;
-/// The uids of clients under root: root itself, and uids that need no user.
-const UIDS: [u32; 3] = [0, 61_003, 61_004];
+/// The uids of clients under root, which need no user. The test itself has root's quota.
+const UIDS: [u32; 3] = [61_002, heaps::PRIVILEGED, 61_004];
+/// Most events of a round before a resource fails.
+const EVENTS_BEFORE: u64 = 4;
 const REPORT: Duration = Duration::from_secs(15);
-
-const HEAPS: &str = r#"/dts-v1/; / { anion { compatible = "anion,heaps-v1";
-    system { type = "system"; heap-id = <25>; device = "memfd"; deferred-free; };
-    carveout { type = "carveout"; heap-id = <20>; size = <0x2000000>; device = "memfd"; deferred-free; };
-    chunks { type = "chunk"; heap-id = <10>; size = <0x1000000>; chunk-size = <0x10000>; device = "memfd"; };
-    direct { type = "carveout"; heap-id = <5>; size = <0x1000000>; device = "memfd"; immediate-free; };
-    clients { max-bytes = <0x3000000>; };
-}; };"#;
 
 fn number(name: &str) -> Option<u64> {
     let text = env::var(name).ok()?;
@@ -61,6 +63,9 @@ fn number(name: &str) -> Option<u64> {
 fn accounts_and_buffers_survive_random_kills_stops_and_attacks() {
     if env::var_os(client::SOCKET).is_some() {
         return client::live();
+    }
+    if env::var_os(hog::LEAVES).is_some() {
+        return hog::live();
     }
     let seed = number("ANION_CHAOS_SEED").unwrap_or(1);
     let duration = number("ANION_CHAOS_MINUTES").map(|minutes| Duration::from_secs(60 * minutes));
@@ -78,88 +83,37 @@ fn accounts_and_buffers_survive_random_kills_stops_and_attacks() {
     println!("after {:.0?}: {}", started.elapsed(), chaos.summary());
 }
 
-/// A client process.
-struct Process {
-    child: Child,
-    uid: u32,
-    /// Whether it has executed the last order, and waits.
-    waits: Arc<AtomicBool>,
-    is_killed: bool,
-}
-
-impl Process {
-    fn start(daemon: &Daemon, uid: u32) -> Self {
-        let mut child = Command::new(env::current_exe().expect("this program"))
-            .args(["--exact", TEST, "--nocapture"])
-            .env(client::SOCKET, daemon.socket())
-            .env(client::UID, uid.to_string())
-            .current_dir("/")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("a client starts");
-        let (waits, output) = (Arc::new(AtomicBool::new(true)), child.stdout.take().expect("a pipe"));
-        let told = Arc::clone(&waits);
-        thread::spawn(move || {
-            for line in BufReader::new(output).lines().map_while(Result::ok) {
-                told.fetch_or(line == client::WAITS, Ordering::Relaxed);
-            }
-        });
-        Self { child, uid, waits, is_killed: false }
-    }
-
-    fn pid(&self) -> Pid {
-        Pid::from_raw(self.child.id().cast_signed())
-    }
-
-    fn order(&mut self, seed: u64, operations: u64) {
-        self.waits.store(false, Ordering::Relaxed);
-        let line = format!("{seed} {operations}\n");
-        // Fails if the client has just ended; `has_ended` detects this.
-        let _ = self.child.stdin.as_mut().expect("a pipe").write_all(line.as_bytes());
-    }
-
-    fn kill(&mut self) {
-        self.is_killed = true;
-        self.child.kill().expect("not waited for");
-    }
-
-    /// Returns whether it has ended.
-    ///
-    /// # Panics
-    /// If it ended for another reason than [`Process::kill`]: it says why.
-    fn has_ended(&mut self) -> bool {
-        let status = self.child.try_wait().expect("our child");
-        assert!(status.is_none() || self.is_killed, "a client ended with {status:?}; it said why above");
-        status.is_some()
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // Both fail only if it has already ended.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 /// The service, its clients, and the events so far.
 struct Chaos {
     rng: Rng,
+    heaps: Heaps,
     daemon: Daemon,
     observer: Client,
     clients: Vec<Process>,
     /// Connections that violate the protocol.
     hostile: Vec<UnixStream>,
+    /// The resource that fails in this round.
+    failing: Option<Failing>,
+    deck: Deck,
     /// The state of the service with the observer as its only client.
     before: Vitals,
     rounds: u64,
+    /// Allocations that were served and refused.
+    allocations: [u64; 2],
     done: BTreeMap<&'static str, u64>,
+    /// Dropped after the service, which is in its cgroups.
+    around: Surroundings,
+    _directory: TempDir,
 }
 
 impl Chaos {
     fn start(seed: u64) -> Self {
-        let daemon = Daemon::with_heaps_under(&[], HEAPS, &["--socket-mode", "0666"]);
+        let directory = tempfile::tempdir().expect("a directory");
+        let (around, heaps) = (Surroundings::find(directory.path()), Heaps::of_this_machine());
+        let (possible, others) = Failure::possible(&around, &heaps);
+        println!("heaps: {}", heaps.names.join(", "));
+        println!("not possible on this machine: {}", names(&others));
+        let daemon = Daemon::with_heaps_under(&around.wrapper(), &heaps.tree, &["--socket-mode", "0666"]);
         fs::set_permissions(daemon.directory(), fs::Permissions::from_mode(0o711)).expect("our directory");
         let settings = Settings {
             endpoint: Some(Endpoint::Socket(daemon.socket())),
@@ -167,15 +121,26 @@ impl Chaos {
             connections: 1,
         };
         let observer = Client::as_operator(settings).expect("it serves");
-        let before = Vitals::of(daemon.pid());
-        let (clients, hostile, done) = (Vec::new(), Vec::new(), BTreeMap::new());
-        let rng = Rng::with_seed(seed);
-        let mut chaos = Self { rng, daemon, observer, clients, hostile, before, rounds: 0, done };
+        let mut rng = Rng::with_seed(seed);
+        let mut chaos = Self {
+            deck: Deck::new(&possible, &mut rng),
+            before: Vitals::of(daemon.pid()),
+            rng,
+            heaps,
+            daemon,
+            observer,
+            clients: Vec::new(),
+            hostile: Vec::new(),
+            failing: None,
+            rounds: 0,
+            allocations: [0; 2],
+            done: BTreeMap::new(),
+            around,
+            _directory: directory,
+        };
         // The service makes some threads and descriptors when a call needs them for the first time.
         chaos.order_all();
-        eventually("every client waits", || {
-            chaos.clients.iter().all(|client| client.waits.load(Ordering::Relaxed))
-        });
+        eventually("every client waits", || chaos.clients.iter().all(Process::waits));
         chaos.clients.clear();
         let is_alone = |chaos: &Self| Vitals::of(chaos.daemon.pid()).sessions() == 1;
         eventually("the first clients are gone", || chaos.entries_left().is_empty() && is_alone(&chaos));
@@ -186,16 +151,19 @@ impl Chaos {
     /// Disturbs clients and service while the clients work, then compares the accounts with the
     /// buffers that the clients hold.
     fn round(&mut self) {
+        let mut until_failure = self.rng.u64(..EVENTS_BEFORE);
         self.order_all();
-        loop {
-            self.clients.retain_mut(|client| !client.has_ended());
-            if self.clients.iter().all(|client| client.waits.load(Ordering::Relaxed)) {
-                break;
+        while !self.all_wait() || self.failing.is_none() {
+            if until_failure == 0 {
+                self.fail();
+            } else {
+                self.disturb();
             }
-            self.disturb();
+            until_failure = until_failure.wrapping_sub(1);
             thread::sleep(Duration::from_millis(self.rng.u64(0..8)));
         }
         self.hostile.clear();
+        self.repair();
         let context = self.context("the accounts do not show what clients hold");
         await_none(&context, || self.differences());
         assert_no_panics(&self.daemon, &context);
@@ -205,11 +173,44 @@ impl Chaos {
         }
     }
 
+    /// Returns whether every client that still runs has executed its order.
+    fn all_wait(&mut self) -> bool {
+        self.clients.retain_mut(|client| !client.has_ended());
+        self.clients.iter().all(Process::waits)
+    }
+
+    /// Lets a resource fail for the rest of the round.
+    fn fail(&mut self) {
+        let failure = self.deck.draw(&mut self.rng);
+        let machine = (&self.around, &self.heaps, TEST);
+        self.failing =
+            Some(failure::begin(failure, &mut self.daemon, &self.observer, machine, &mut self.rng));
+        *self.done.entry(failure.name()).or_default() += 1;
+    }
+
+    /// Lets the resource work again. Then every heap must serve, and the service must count the
+    /// buffers that clients present to it.
+    fn repair(&mut self) {
+        if let Some(failing) = self.failing.take() {
+            failing.end(&mut self.daemon, &self.observer, &self.around);
+        }
+        let context = self.context("a heap does not serve");
+        await_none(&context, || failure::why_not_served(&self.observer, &self.heaps));
+        for client in &mut self.clients {
+            for (sum, count) in self.allocations.iter_mut().zip(client.take_allocations()) {
+                *sum += count;
+            }
+            client.order(0, 0);
+        }
+        eventually("every client has presented its buffers", || self.all_wait());
+    }
+
     fn order_all(&mut self) {
         while self.clients.len() < CLIENTS {
             let own = Uid::effective();
             let uid = if own.is_root() { UIDS[self.rng.usize(..UIDS.len())] } else { own.as_raw() };
-            self.clients.push(Process::start(&self.daemon, uid));
+            let heaps = self.heaps.names.join(",");
+            self.clients.push(Process::start(&self.daemon, TEST, uid, &heaps));
         }
         for client in &mut self.clients {
             client.order(self.rng.u64(..), self.rng.u64(10..60));
@@ -260,11 +261,11 @@ impl Chaos {
     }
 
     fn restart(&mut self) -> &'static str {
-        self.daemon.kill();
-        thread::sleep(Duration::from_millis(self.rng.u64(0..50)));
-        self.daemon.start_again();
-        let socket = self.daemon.socket();
-        eventually("the next service serves", || UnixStream::connect(&socket).is_ok());
+        if let (Some(Failing::Threads), Some(group)) = (&self.failing, &self.around.threads) {
+            // The next service could not start.
+            group.limit("max");
+        }
+        failure::restart(&mut self.daemon, Duration::from_millis(self.rng.u64(0..50)));
         "kills of the service"
     }
 
@@ -304,6 +305,7 @@ impl Chaos {
         self.clients.clear();
         let context = self.context("something is left");
         assert_nothing_left(&self.daemon, &self.before, &context, || self.entries_left());
+        self.daemon.clear_log();
     }
 
     fn context(&self, fault: &str) -> String {
@@ -334,6 +336,14 @@ impl Chaos {
 
     fn summary(&self) -> String {
         let done: Vec<_> = self.done.iter().map(|(what, times)| format!("{times} {what}")).collect();
-        format!("{} rounds, {}", self.rounds, done.join(", "))
+        let [served, refused] = self.allocations;
+        format!("{} rounds, {served} allocations and {refused} refused, {}", self.rounds, done.join(", "))
     }
+}
+
+fn names(failures: &[Failure]) -> String {
+    if failures.is_empty() {
+        return "nothing".to_owned();
+    }
+    failures.iter().map(|failure| failure.name()).collect::<Vec<_>>().join(", ")
 }

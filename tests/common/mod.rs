@@ -123,6 +123,12 @@ impl Daemon {
         fs::read_to_string(self.directory.path().join("log")).expect("the log file")
     }
 
+    /// Removes the lines of its log so far.
+    pub(crate) fn clear_log(&self) {
+        let log = File::options().write(true).open(self.directory.path().join("log")).expect("the log file");
+        log.set_len(0).expect("a file");
+    }
+
     /// Stops it, and waits until it has ended.
     pub(crate) fn stop(mut self) -> ExitStatus {
         kill(self.pid(), Signal::SIGTERM).expect("the daemon runs");

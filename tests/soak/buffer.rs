@@ -52,8 +52,13 @@ impl Held {
         self.files.first()
     }
 
-    /// Checks every byte through the descriptor, which makes no page present.
+    /// Checks every byte: through the mapping if there is one, else through the descriptor, which
+    /// makes no page present.
     pub(crate) fn check_zero(&self) {
+        if let Some(map) = &self.map {
+            assert!(map.is_zero(), "new buffer {} of {} bytes is not zero", self.id, self.bytes);
+            return;
+        }
         let (mut piece, zeroes) = (vec![1; PIECE.min(self.bytes)], [0; PIECE]);
         let file = self.file().expect("new buffers come as descriptors");
         let length = file.metadata().expect("a file").len();
