@@ -103,14 +103,14 @@ impl Allocator {
         let (bytes, count) = (booking.bytes(), request.count.get());
         let mut memory: Vec<_> = booking.ready().collect();
         let missing = count - memory.len();
-        let pooled = self.take_pooled(caller, request, heap, (bytes, missing), &mut memory);
-        let made = pooled.and_then(|served| {
-            let domain = caller.domain(heap);
-            Ok((self.open_all(request, heap, bytes, &domain, memory)?, served))
-        });
+        let domain = caller.domain(heap);
+        let pooled = self.take_pooled(request, heap, (bytes, missing), &domain, &mut memory);
+        let made =
+            pooled.and_then(|served| Ok((self.open_all(request, heap, bytes, &domain, memory)?, served)));
         // Buffers whose release this call detected are in the pool, even if it fails.
+        let pool = heap.pool();
         let has_work =
-            made.as_ref().map_or(true, |(_, served)| heap.pool().served(bytes, *served, since_boot()));
+            made.as_ref().map_or(true, |(_, served)| pool.served(bytes, *served, &domain, since_boot()));
         if has_work {
             self.wake_for_pool();
         }
@@ -142,25 +142,24 @@ impl Allocator {
     /// them to `memory`.
     fn take_pooled(
         &self,
-        caller: &Caller,
         request: &Request,
         heap: &Heap,
         (bytes, count): (BackedBytes, usize),
+        domain: &TrustDomain,
         memory: &mut Vec<Stored>,
     ) -> Result<Served, SourceError> {
         let pool = heap.pool();
         let mut served = Served { hits: 0, fresh: 0, misses: count };
-        let domain = caller.domain(heap);
-        let mut wanted = Wanted { bytes, count, domain: &domain, unzeroed: request.unzeroed };
-        self.take_whole(heap, &wanted, memory, &mut served);
-        if served.misses > 0 && pool.is_kept() && self.read_events().bytes > 0 {
+        let mut wanted = Wanted { bytes, count, domain, unzeroed: request.unzeroed };
+        let is_untouched = self.take_whole(heap, &wanted, memory, &mut served);
+        if served.misses > 0 && pool.is_kept() && !is_untouched && self.read_events().bytes > 0 {
             // A buffer that was just released may be enough.
             wanted.count = served.misses;
             self.take_whole(heap, &wanted, memory, &mut served);
         }
         let mut left = served.misses;
         while left > 0
-            && let Some(joined) = heap.join(bytes, &domain, since_boot())
+            && let Some(joined) = heap.join(bytes, domain, since_boot())
         {
             let joined = joined?;
             memory.push(Stored { memory: joined.memory.into(), watch: None });
@@ -175,10 +174,17 @@ impl Allocator {
         Ok(served)
     }
 
-    /// Takes whole buffers of the wanted size from the pool.
-    fn take_whole(&self, heap: &Heap, wanted: &Wanted<'_>, memory: &mut Vec<Stored>, served: &mut Served) {
+    /// Takes whole buffers of the wanted size from the pool. Returns whether the caller's domain
+    /// does not touch such buffers.
+    fn take_whole(
+        &self,
+        heap: &Heap,
+        wanted: &Wanted<'_>,
+        memory: &mut Vec<Stored>,
+        served: &mut Served,
+    ) -> bool {
         let pool = heap.pool();
-        let Taken { clean, released, as_is } = pool.take(wanted);
+        let Taken { clean, released, as_is, is_untouched } = pool.take(wanted);
         let mut hand_over = |stored: Option<Stored>, is_fresh: bool| {
             if let Some(stored) = stored {
                 memory.push(stored);
@@ -198,6 +204,7 @@ impl Allocator {
             let is_fresh = clean.domain().is_none();
             hand_over(self.handed_over(heap, clean), is_fresh);
         }
+        is_untouched
     }
 
     /// Returns clean memory for its next client; `None` if another process has opened it since it

@@ -96,7 +96,9 @@ impl<M: Poolable> Pool<M> {
         if !self.is_kept() {
             return Err((memory, None));
         }
-        let wipe = match memory.worth_keeping() {
+        let (is_new, fit) = (memory.is_new(), memory.worth_keeping());
+        let fit = self.lock().judge((&domain, bytes), is_new, fit);
+        let wipe = match fit {
             Ok(()) => memory.wipe().map_err(|_| Discard::ScrubFailed),
             Err(unfit) => Err(unfit.into()),
         };
@@ -144,11 +146,13 @@ impl<M: Poolable> Pool<M> {
     /// takes released memory first, uncleaned.
     pub fn take(&self, wanted: &Wanted<'_>) -> Taken<M> {
         let Wanted { bytes, count, domain, unzeroed } = *wanted;
-        let mut taken = Taken { clean: Vec::new(), released: Vec::new(), as_is: Vec::new() };
+        let (clean, released, as_is) = (Vec::new(), Vec::new(), Vec::new());
+        let mut taken = Taken { clean, released, as_is, is_untouched: false };
         if !self.is_kept() || count == 0 {
             return taken;
         }
         let mut inner = self.lock();
+        taken.is_untouched = inner.untouched.contains(domain, bytes.get());
         // Memory that domains share may have data of another client.
         let takes_as_is = unzeroed && *domain != TrustDomain::Shared;
         while takes_as_is
@@ -203,9 +207,9 @@ impl<M: Poolable> Pool<M> {
         self.lock().counters.discarded.count(cause);
     }
 
-    /// Counts how a request was served at time `now`. Returns whether the worker has work: released
-    /// memory to clean, or a size to preallocate.
-    pub fn served(&self, bytes: BackedBytes, served: Served, now: Duration) -> bool {
+    /// Counts how a request of `domain` was served at time `now`. Returns whether the worker has
+    /// work: released memory to clean, or a size to preallocate.
+    pub fn served(&self, bytes: BackedBytes, served: Served, domain: &TrustDomain, now: Duration) -> bool {
         let Served { hits, misses, fresh } = served;
         if !self.is_kept() || hits + misses == 0 {
             return false;
@@ -214,7 +218,7 @@ impl<M: Poolable> Pool<M> {
         inner.counters.hits += hits as u64;
         inner.counters.misses += misses as u64;
         let has_released = inner.contents.released.len() > 0;
-        if misses + fresh == 0 {
+        if misses + fresh == 0 || inner.untouched.contains(domain, bytes.get()) {
             return has_released;
         }
         inner.demand.missed(bytes, misses + fresh, now);

@@ -25,6 +25,7 @@ mod pooled;
 mod released;
 #[cfg(test)]
 mod tests;
+mod untouched;
 
 pub use arena::{Arena, FreeBytes, Layout};
 pub use assembly::{Assembly, BlockSizes};
@@ -32,3 +33,4 @@ pub use contents::{Contents, Evicted, PoolLimits};
 pub use demand::{Demand, DemandLimits};
 pub use pooled::{Clean, Dirty, Pooled, TrustDomain};
 pub use released::ReleasedId;
+pub use untouched::UntouchedSizes;

@@ -216,6 +216,10 @@ impl Memory for Memfd {
         if is_populated { Ok(()) } else { Err(Unfit::Untouched) }
     }
 
+    fn is_new(&self) -> bool {
+        self.least_resident < self.bytes && self.mapping().is_none()
+    }
+
     fn populate(&self) -> io::Result<()> {
         if self.mapping().is_none() {
             self.keep(Some(Arc::new(SharedMap::populated(&self.fd, self.len()?)?)));

@@ -130,6 +130,12 @@ pub trait Memory: Send + Sync {
     /// The reason why it is not kept.
     fn worth_keeping(&self) -> Result<(), Unfit>;
 
+    /// Returns whether it had no pages when a client got it, so that those which it has were
+    /// touched.
+    fn is_new(&self) -> bool {
+        false
+    }
+
     /// Makes all its pages present. Only for memory that [`Memory::is_idle`].
     ///
     /// # Errors

@@ -198,6 +198,10 @@ impl Memory for ScriptedMemory {
         self.inner.worth_keeping()
     }
 
+    fn is_new(&self) -> bool {
+        self.inner.is_new()
+    }
+
     fn populate(&self) -> io::Result<()> {
         self.script.call()?;
         self.inner.populate()

@@ -4,6 +4,7 @@
 
 use super::pool::{pooled, settle_and_scrub, stats, system, use_up};
 use super::*;
+use crate::heap::Discard;
 
 /// Makes every wanted buffer, as the worker does.
 fn refill(allocator: &Allocator) -> usize {
@@ -47,6 +48,32 @@ fn memory_made_ahead_serves_any_domain_and_then_belongs_to_it() {
     };
     assert!(!inodes(&stranger).contains(&inode));
     assert_eq!(inodes(&own), [inode]);
+}
+
+#[test]
+fn a_size_that_a_domain_returns_untouched_is_neither_preallocated_nor_pooled_for_it() {
+    let allocator = still(pooled());
+    let ask = |uid| allocator.allocate(&caller(uid), &system(1, MIB)).expect("served").remove(0);
+    let pooled_bytes = || stats(&allocator).pool.pooled_bytes;
+    let held = [ask(1), ask(1)];
+    assert_eq!(refill(&allocator), 2, "nobody knows yet that they will not be touched");
+    let full = [ask(1), ask(1)];
+    assert_eq!((stats(&allocator).pool.hits, pooled_bytes()), (2, 0));
+    drop(held);
+    settle_and_scrub(&allocator, 1);
+    drop(full);
+    settle_and_scrub(&allocator, 1);
+    let untouched = stats(&allocator).pool.discarded.of(Discard::Untouched);
+    assert_eq!((untouched, pooled_bytes()), (4, 0), "the last two had pages, but of no client");
+    allocator.heaps[1].pool().forget_demand();
+    let _held = [ask(1), ask(1)];
+    assert_eq!(refill(&allocator), 0);
+    let _other = [ask(2), ask(2)];
+    assert_eq!(refill(&allocator), 2, "another domain may touch them");
+    allocator.shrink_all();
+    use_up(ask(1));
+    settle_and_scrub(&allocator, 1);
+    assert_eq!(pooled_bytes(), MIB, "the last new one was touched");
 }
 
 #[test]

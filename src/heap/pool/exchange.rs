@@ -37,6 +37,9 @@ pub struct Taken<M: Poolable = Stored> {
     /// Released memory of its own domain to use uncleaned, with
     /// [`Pool::reuse`](super::Pool::reuse).
     pub as_is: Vec<Released<M>>,
+    /// Whether the domain returned its last new buffer of this size untouched. The pool then gets
+    /// no such buffer from it.
+    pub is_untouched: bool,
 }
 
 /// How a request's buffers were served.

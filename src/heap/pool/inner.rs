@@ -3,9 +3,14 @@
 
 use super::{Leftover, PoolCounters, Poolable, Unclean};
 use crate::ledger::HeapAccount;
-use crate::pool::{Contents, Demand, DemandLimits, Dirty, PoolLimits, Pooled};
+use crate::pool::{Contents, Demand, DemandLimits, Dirty, PoolLimits, Pooled, TrustDomain, UntouchedSizes};
+use crate::source::Unfit;
 use crate::units::BackedBytes;
 use std::time::Duration;
+
+/// Smallest size in bytes at which it matters whether clients touch buffers: cleaning a smaller one
+/// takes no longer than making a new one.
+const MIN_UNTOUCHED: u64 = 1 << 20;
 
 /// Most sizes that are preallocated.
 const PREALLOCATED_SIZES: usize = 32;
@@ -15,6 +20,7 @@ pub(super) struct Inner<M: Poolable> {
     pub(super) account: HeapAccount,
     pub(super) contents: Contents<M, Unclean<M>>,
     pub(super) demand: Demand,
+    pub(super) untouched: UntouchedSizes,
     pub(super) counters: PoolCounters,
 }
 
@@ -22,7 +28,8 @@ impl<M: Poolable> Inner<M> {
     /// Returns an empty pool for `account`.
     pub(super) fn new(account: HeapAccount, limits: Option<PoolLimits>) -> Self {
         let (contents, demand) = empty(limits);
-        Self { account, contents, demand, counters: PoolCounters::default() }
+        let (untouched, counters) = (UntouchedSizes::default(), PoolCounters::default());
+        Self { account, contents, demand, untouched, counters }
     }
 
     /// Empties the pool and sets other limits. Returns the memory that was in it.
@@ -45,6 +52,27 @@ impl<M: Poolable> Inner<M> {
                 && self.contents.bytes().checked_add(bytes).is_some_and(|all| all <= unbooked)
         };
         sizes.into_iter().find(|bytes| has_room(bytes.get()))
+    }
+
+    /// Decides whether a released buffer is pooled. Records whether a new one came back touched.
+    ///
+    /// # Errors
+    /// The reason of `fit`; `Untouched` if the domain does not touch buffers of this size.
+    pub(super) fn judge(
+        &mut self,
+        (domain, bytes): (&TrustDomain, BackedBytes),
+        is_new: bool,
+        fit: Result<(), Unfit>,
+    ) -> Result<(), Unfit> {
+        let bytes = bytes.get();
+        match fit {
+            _ if bytes < MIN_UNTOUCHED => {}
+            Ok(()) if is_new => self.untouched.came_back(domain, bytes, true),
+            Err(Unfit::Untouched) if is_new => self.untouched.came_back(domain, bytes, false),
+            Ok(()) if self.untouched.contains(domain, bytes) => return Err(Unfit::Untouched),
+            _ => {}
+        }
+        fit
     }
 
     /// Counts memory that left the released list as freed.

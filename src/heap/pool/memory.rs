@@ -30,6 +30,11 @@ pub trait Poolable: Send {
     /// The cause if it cannot.
     fn worth_keeping(&self) -> Result<(), Unfit>;
 
+    /// Does as [`Memory::is_new`].
+    fn is_new(&self) -> bool {
+        false
+    }
+
     /// Does as [`Memory::wipe`].
     ///
     /// # Errors
@@ -60,6 +65,10 @@ impl Poolable for Stored {
 
     fn worth_keeping(&self) -> Result<(), Unfit> {
         self.memory.worth_keeping()
+    }
+
+    fn is_new(&self) -> bool {
+        self.memory.is_new()
     }
 
     fn wipe(&self) -> io::Result<Arc<Wipe>> {
