@@ -20,9 +20,10 @@ use std::process::{Command, Stdio};
 const INTERFACE: &str = "vendor.anion.allocator";
 
 /// Libraries of the platform that modules use, except crates of registries.
-const PLATFORMS: [&str; 4] = [
+const PLATFORMS: [&str; 5] = [
     "android.hardware.common-V2-rust",
     "android.hardware.graphics.allocator-V2-rust",
+    "libbinder_random_parcel_rs",
     "libbinder_rs",
     "librustutils",
 ];

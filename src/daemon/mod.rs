@@ -116,6 +116,8 @@ use process::StopSignals;
 #[cfg(not(soong))]
 use seccomp::Filter;
 use services::Services;
+#[cfg(soong)]
+pub use services::fuzzed_service;
 use std::io;
 use std::process::ExitCode;
 use std::time::Duration;

@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The binder objects of the service, for all transports.
 
+#[cfg(soong)]
+use super::{accounts, configuration};
 use crate::allocator::Allocator;
+#[cfg(soong)]
+use crate::allocator::WatchedCgroup;
 use crate::config::spec::GraphicsRule;
 use crate::config::usage_words;
 use crate::graphics::GraphicsAllocatorService;
@@ -40,6 +44,16 @@ impl Services {
         let graphics = GraphicsAllocatorService::binder(Arc::clone(allocator), rules.to_vec());
         Self { heaps, graphics: Some((instance.clone(), graphics)) }
     }
+}
+
+/// Returns the service over the default heaps, for AOSP's fuzzer of services.
+///
+/// # Errors
+/// If the heaps cannot be made.
+#[cfg(soong)]
+pub fn fuzzed_service() -> anyhow::Result<Strong<dyn IHeapAllocator>> {
+    let (config, origin) = configuration::load(&[], &accounts::look_up)?;
+    Ok(HeapAllocatorService::binder(Allocator::new(config, &WatchedCgroup::None)?, origin))
 }
 
 /// Returns a rule in one line.

@@ -15,6 +15,9 @@ use super::stubs::{STUBS, Stubs};
 use crate::process::{cargo, output_of, run, workspace_root};
 use crate::tally::Tally;
 
+/// AOSP's library that calls a service with random parcels.
+const GENERATOR: &str = "binder_random_parcel_rs";
+
 /// AOSP's binder library in the registry, which is that of Android 13.
 const BINDER: (&str, &str) = ("binder_ndk", "0.2.0");
 
@@ -117,7 +120,8 @@ pub(crate) fn run_check(tally: &mut Tally) -> Result<()> {
         let here = place.join(variant.name);
         let _ = fs::remove_dir_all(&here);
         write_binder(&binder, &here.join("binder"), variant)?;
-        let mut members = vec!["binder".to_owned()];
+        write_generator(&here.join(GENERATOR))?;
+        let mut members = vec!["binder".to_owned(), GENERATOR.to_owned()];
         for stubs in &STUBS {
             write_stubs(stubs, &here.join(stubs.crate_name), variant)?;
             members.push(stubs.crate_name.to_owned());
@@ -194,6 +198,14 @@ fn write_binder(sources: &Path, to: &Path, variant: &Variant) -> Result<()> {
     write_build_script(to, variant.cfgs.iter().copied())
 }
 
+/// Writes a crate with the function of AOSP's generator of parcels, which is in C++.
+fn write_generator(to: &Path) -> Result<()> {
+    let text = "pub fn fuzz_service(_: &mut binder::SpIBinder, _: &[u8]) {}\n";
+    write(&to.join("src/lib.rs"), text)?;
+    write_manifest(to, GENERATOR, "2021", "", "binder = { path = \"../binder\" }\n", false)?;
+    write_build_script(to, std::iter::empty())
+}
+
 fn copy_sources(from: &Path, to: &Path) -> Result<()> {
     for entry in fs::read_dir(from).with_context(|| from.display().to_string())? {
         let entry = entry?;
@@ -254,6 +266,7 @@ fn dependency(name: &str, modules: &[Module]) -> Result<String> {
     }
     Ok(match name {
         "libbinder_rs" => "binder = { path = \"../binder\" }\n".to_owned(),
+        "libbinder_random_parcel_rs" => format!("{GENERATOR} = {{ path = \"../{GENERATOR}\" }}\n"),
         "librustutils" => {
             // Without the parts that need a newer command-fds than AOSP's; no module of the device
             // uses them.
