@@ -20,7 +20,8 @@ const SHMEM_TOLERANCE_KIB: u64 = 512;
 /// The figures of a process at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Vitals {
-    descriptors: u64,
+    /// Numbers of descriptors, by the kind of their file.
+    descriptors: BTreeMap<String, u64>,
     watches: u64,
     /// Numbers of threads, by name.
     threads: BTreeMap<String, u64>,
@@ -38,14 +39,13 @@ impl Vitals {
             let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
             number.unwrap_or_else(|| panic!("no {name} in the status of process {pid}"))
         };
-        let descriptors: Vec<_> =
-            fs::read_dir(process.join("fdinfo")).expect("ours to see").flatten().collect();
+        let infos: Vec<_> = fs::read_dir(process.join("fdinfo")).expect("ours to see").flatten().collect();
         // A descriptor that is closed during the loop has no watches.
         let watches_of =
             |info: String| info.lines().filter(|line| line.starts_with("inotify wd:")).count() as u64;
-        let infos = descriptors.iter().filter_map(|entry| fs::read_to_string(entry.path()).ok());
+        let infos = infos.iter().filter_map(|entry| fs::read_to_string(entry.path()).ok());
         Self {
-            descriptors: descriptors.len() as u64,
+            descriptors: descriptors_of(&process),
             watches: infos.map(watches_of).sum(),
             threads: threads_of(&process),
             memory_kib: field("VmRSS"),
@@ -68,20 +68,38 @@ impl Vitals {
 
     /// Returns the figures that have not returned to their earlier values.
     fn differences(&self, before: &Self) -> Vec<String> {
+        let more = |(kind, count): (&String, &u64)| {
+            let more = count.saturating_sub(before.descriptors.get(kind).copied().unwrap_or_default());
+            (more > 0).then(|| format!("{more} more descriptors of {kind}"))
+        };
+        let descriptors = [before, self].map(|vitals| vitals.descriptors.values().sum::<u64>());
+        let mut found: Vec<_> =
+            self.descriptors.iter().filter(|_| descriptors[1] > descriptors[0]).filter_map(more).collect();
         let kinds = [
-            ("open descriptors", before.descriptors, self.descriptors, 0),
             ("inotify watches", before.watches, self.watches, 0),
             ("threads", before.threads.values().sum(), self.threads.values().sum(), 0),
             ("KiB of resident memory", before.memory_kib, self.memory_kib, MEMORY_TOLERANCE_KIB),
             ("KiB of resident shared memory", before.shmem_kib, self.shmem_kib, SHMEM_TOLERANCE_KIB),
         ];
         let grown = kinds.into_iter().filter(|(_, before, now, tolerance)| *now > before + tolerance);
-        grown
-            .map(|(what, before, now, tolerance)| {
-                format!("{now} {what}, but {before} at the start (tolerance {tolerance})")
-            })
-            .collect()
+        found.extend(grown.map(|(what, before, now, tolerance)| {
+            format!("{now} {what}, but {before} at the start (tolerance {tolerance})")
+        }));
+        found
     }
+}
+
+/// Counts the descriptors of a process by the kind of their file: its name without numbers.
+fn descriptors_of(process: &Path) -> BTreeMap<String, u64> {
+    let mut descriptors = BTreeMap::new();
+    for entry in fs::read_dir(process.join("fd")).expect("ours to see").flatten() {
+        // One that has just been closed has no name.
+        if let Ok(name) = fs::read_link(entry.path()) {
+            let name = name.to_string_lossy().replace(|letter: char| letter.is_ascii_digit(), "");
+            *descriptors.entry(name).or_default() += 1;
+        }
+    }
+    descriptors
 }
 
 /// Counts the threads of a process by name.
