@@ -81,6 +81,17 @@ pub(crate) fn build_example(name: &str) -> Result<PathBuf> {
     executable(&messages, name).with_context(|| format!("cargo made no example {name}"))
 }
 
+/// Builds a test program of the service if it is out of date.
+///
+/// # Errors
+/// If the build fails, or the program is missing.
+pub(crate) fn build_test(name: &str) -> Result<PathBuf> {
+    let mut command = cargo();
+    let test = ["test", "--release", "--no-run", "--package", "anion", "--test", name];
+    let messages = messages_of(command.args(test))?;
+    executable(&messages, name).with_context(|| format!("cargo made no test {name}"))
+}
+
 /// Builds the benchmark if it is out of date.
 ///
 /// # Errors

@@ -8,7 +8,8 @@ use clap::builder::PossibleValue;
 
 use super::guest::{self, Course};
 use super::kernel::{Entry, KERNELS};
-use super::{pictures, systemd};
+use super::machine::PC;
+use super::{ChaosRun, chaos, pictures, selinux, systemd};
 
 /// Seconds. A guest takes 200 s on an idle machine with two cores, and several times as long on a
 /// busy one.
@@ -75,6 +76,10 @@ pub(crate) struct VmArgs {
     /// Whether the observer starts every service, and the observation is written to the log.
     #[arg(skip)]
     pub(super) observe: bool,
+
+    /// Run only the test `chaos`, for some minutes.
+    #[arg(skip)]
+    pub(super) chaos: Option<ChaosRun>,
 }
 
 impl VmArgs {
@@ -96,6 +101,7 @@ impl VmArgs {
             keep_log: None,
             timeout: TIMEOUT,
             observe: false,
+            chaos: None,
         }
     }
 
@@ -111,6 +117,12 @@ impl VmArgs {
             observe: true,
             ..Self::in_pairs()
         }
+    }
+
+    /// Returns a run of the test `chaos` with one kernel.
+    pub(crate) fn with_chaos(kernel: &str, run: ChaosRun) -> Self {
+        let (kernel, timeout) = (vec![kernel.to_owned()], TIMEOUT + 60 * run.minutes);
+        Self { kernel, at_once: 1, timeout, chaos: Some(run), ..Self::in_pairs() }
     }
 
     /// Returns whether all kernels are to be booted.
@@ -137,6 +149,7 @@ impl VmArgs {
         match self {
             Self { bench: true, .. } => &guest::BENCH,
             Self { pictures: true, .. } => &pictures::ALONE,
+            Self { chaos: Some(_), .. } => &chaos::ALONE,
             _ => &entry.course,
         }
     }
@@ -158,4 +171,12 @@ fn kernel_names() -> clap::builder::PossibleValuesParser {
     let all = PossibleValue::new(ALL).help("all kernels, and Debian 13 with systemd");
     let names = KERNELS.iter().map(|entry| PossibleValue::new(entry.name).help(entry.about()));
     names.chain([all]).collect::<Vec<_>>().into()
+}
+
+/// Returns the kernels with which the test `chaos` can run: those for this machine's programs that
+/// do not enforce a policy, which permits only some programs.
+pub(crate) fn chaos_kernels() -> clap::builder::PossibleValuesParser {
+    let is_possible = |entry: &&Entry| entry.machine.name == PC.name && !selinux::is_in(&entry.course);
+    let kernels = KERNELS.iter().filter(is_possible);
+    kernels.map(|entry| PossibleValue::new(entry.name).help(entry.about())).collect::<Vec<_>>().into()
 }

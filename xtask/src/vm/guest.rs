@@ -9,12 +9,13 @@ use super::kernel::Entry;
 /// The script that runs as process 1 of the guest.
 const INIT: &str = include_str!("init.sh");
 /// The scripts that it sources.
-const SCRIPTS: [(&str, &str); 5] = [
+const SCRIPTS: [(&str, &str); 6] = [
     ("doctor.sh", include_str!("doctor.sh")),
     ("pressure.sh", include_str!("pressure.sh")),
     ("fallback.sh", include_str!("fallback.sh")),
     ("foreign.sh", include_str!("foreign.sh")),
     ("pictures.sh", include_str!("pictures.sh")),
+    ("chaos.sh", include_str!("chaos.sh")),
 ];
 
 /// The heaps of the service; the built-in ones are tested outside the guest.
@@ -42,7 +43,7 @@ pub(super) const fn check(name: &'static str) -> Step {
     Step { name, suites: 0 }
 }
 
-pub(super) const STEPS: [Step; 33] = [
+pub(super) const STEPS: [Step; 34] = [
     check("devices"),
     check("device-tree"),
     check("hub"),
@@ -69,6 +70,7 @@ pub(super) const STEPS: [Step; 33] = [
     Step { name: "vts-vndbinder", suites: 1 },
     check("fallback"),
     check("limits"),
+    Step { name: "chaos", suites: 1 },
     check("closed-devices"),
     check("vanished-devices"),
     check("enforce"),
@@ -158,12 +160,13 @@ const APPLETS: [&str; 20] = [
 mod tests {
     use super::*;
     use crate::vm::kernel::KERNELS;
-    use crate::vm::pictures;
+    use crate::vm::{chaos, pictures};
 
     #[test]
     fn every_step_runs_on_some_kernel_and_no_kernel_names_another() {
         for step in &STEPS {
-            let mut courses = KERNELS.iter().map(|kernel| &kernel.course).chain([&BENCH, &pictures::ALONE]);
+            let mut courses =
+                KERNELS.iter().map(|kernel| &kernel.course).chain([&BENCH, &pictures::ALONE, &chaos::ALONE]);
             assert!(courses.any(|course| course.includes(step.name)), "{}", step.name);
         }
         for kernel in &KERNELS {

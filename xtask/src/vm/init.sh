@@ -315,6 +315,7 @@ run_bench() {
 . /etc/guest/fallback.sh
 . /etc/guest/foreign.sh
 . /etc/guest/pictures.sh
+. /etc/guest/chaos.sh
 # Where the policy is enforced.
 [ ! -e /etc/guest/selinux.sh ] || . /etc/guest/selinux.sh
 
@@ -345,6 +346,8 @@ step stop-socket stop_socket
 step vts-vndbinder vts_vndbinder
 step fallback fall_back
 step limits raise_limits
+# Not before the limits: services of root raise them here, too.
+step chaos run_chaos
 step closed-devices close_devices
 # The last step that needs devices: they do not come back.
 step vanished-devices lose_devices

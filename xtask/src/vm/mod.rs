@@ -4,6 +4,7 @@
 
 mod args;
 mod boot;
+mod chaos;
 mod foreign;
 mod guest;
 mod initramfs;
@@ -26,8 +27,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 
-pub(crate) use self::args::VmArgs;
+pub(crate) use self::args::{VmArgs, chaos_kernels};
 use self::boot::boot;
+pub(crate) use self::chaos::ChaosRun;
 use self::initramfs::Initramfs;
 use self::kernel::{Entry, KERNELS, Kernel};
 use self::machine::Programs;
@@ -166,6 +168,9 @@ fn programs(args: &VmArgs, entries: &[&Entry]) -> Result<BTreeMap<&'static str, 
             if has_pictures(args, &here) {
                 those.files.extend(pictures::programs()?);
             }
+            if here.iter().any(|entry| chaos::is_in(args.course(entry))) {
+                those.files.extend(chaos::programs()?);
+            }
             if has_policy(args, &here) {
                 those.files.extend(selinux::programs()?);
             }
@@ -288,6 +293,9 @@ impl Guests<'_> {
         if pictures::are_in(course) {
             root.modules("/pictures", &kernel.picture_modules)?;
             pictures::furnish(&mut root, self.args.pictures);
+        }
+        if chaos::is_in(course) {
+            chaos::furnish(&mut root, self.args.chaos.as_ref());
         }
         if selinux::is_in(course) {
             selinux::furnish(&mut root, self.args.without_rule.as_deref(), !self.args.wants_all())?;

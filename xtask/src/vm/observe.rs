@@ -34,7 +34,7 @@ pub(crate) fn kernels() -> impl Iterator<Item = &'static Entry> {
 
 /// Steps whose calls other steps also make, and that would take most of the time of an emulated
 /// guest under the tracer.
-const SPARED: [&str; 5] = ["contract", "display", "pictures", "vts-socket-bob", "vts-vndbinder"];
+const SPARED: [&str; 6] = ["chaos", "contract", "display", "pictures", "vts-socket-bob", "vts-vndbinder"];
 
 /// The conformance suite over binder as two users at the same time, and as one.
 const TWO_USERS: &str = "vts-binder-both";

@@ -13,7 +13,7 @@ use anyhow::Result;
 use self::packages::Series;
 use super::guest::Course;
 use super::machine::{self, Machine};
-use super::pictures;
+use super::{chaos, pictures};
 use crate::debian::{Apt, SID, Suite};
 use crate::needs;
 use crate::tools::Tool;
@@ -117,10 +117,10 @@ const SUITE: &[&str] = &["vts-binder-alice"];
 const OF_ION: &[&str] = &["device-tree", "vts-vndbinder"];
 
 /// The same two; the conformance suite as one user and the graphics suite, for kernels on which two
-/// users run everything at the same time; and the camera, which another kernel has in the test
-/// command.
+/// users run everything at the same time; the camera, which another kernel has in the test command;
+/// and chaos, which runs alone.
 const NOT_OF_TWO: &[&str] =
-    &["device-tree", "vts-vndbinder", "vts-binder-alice", "vts-graphics", pictures::STEP];
+    &["device-tree", "vts-vndbinder", "vts-binder-alice", "vts-graphics", pictures::STEP, chaos::STEP];
 
 /// The answers of the contract table.
 const ANSWERS: &[&str] = &["devices", "hub", "serve-binder", "contract", "stop-binder"];
