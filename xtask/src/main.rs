@@ -3,10 +3,10 @@
 //! binder in a guest, `cargo xtask observe` records the system calls of the service, `cargo xtask
 //! fresh` runs README.md's commands on a machine that has only Debian 12 and Rust, `cargo xtask
 //! fuzz` runs the fuzzers, `cargo xtask faults` makes system calls of the service fail, `cargo
-//! xtask chaos` stops and kills clients and the service, `cargo xtask trees` reads a folder of
-//! device trees, `cargo xtask install` installs the service and its command line, `cargo xtask
-//! dist` builds a Debian package of both, `cargo xtask install-c` installs the client library for C
-//! and C++.
+//! xtask chaos` stops and kills clients and the service while resources fail, `cargo xtask trees`
+//! reads a folder of device trees, `cargo xtask install` installs the service and its command line,
+//! `cargo xtask dist` builds a Debian package of both, `cargo xtask install-c` installs the client
+//! library for C and C++.
 
 mod aidl_code;
 mod android;
