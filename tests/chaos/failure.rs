@@ -44,6 +44,8 @@ pub(crate) enum Failure {
 const UDMABUF_LIMIT: &str = "/sys/module/udmabuf/parameters/size_limit_mb";
 /// Bytes of the limit on file sizes. A log of the service stays below it between two generations.
 const FILE_BYTES: u64 = 512 << 10;
+/// Buffers that a heap must serve at once when nothing fails.
+const MANY: u32 = 64;
 /// Parts of the machine's memory that are available: pressure that is moderate, and critical.
 const LITTLE: [u64; 2] = [40, 80];
 
@@ -290,7 +292,8 @@ pub(crate) fn why_not_served(observer: &Client, heaps: &Heaps) -> Vec<String> {
         }
     };
     let ask = |heap: &&str| {
-        let error = observer.allocate_one(&Request::new(192 << 10).heap(heap)).err()?;
+        // More descriptors than clients have released since a limit was set.
+        let error = observer.allocate(&Request::new(4096).heap(heap).count(MANY)).err()?;
         (!is_full(heap, &error)).then(|| format!("heap {heap} answers: {error}"))
     };
     heaps.names.iter().filter_map(ask).collect()
