@@ -26,6 +26,9 @@ use std::time::Duration;
 /// lasts, each pause is twice the previous one.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
+/// Milliseconds after which threads that could not be started to close connections are tried again.
+const RETRY: u16 = 1000;
+
 /// Number of connections waiting to be closed at which the kernel starts to refuse descriptors over
 /// connections that are not accepted yet, and at which it stops.
 const CROWDED: (usize, usize) = (64, 8);
@@ -100,7 +103,6 @@ impl Acceptor {
                 Ok(None) => return,
                 Ok(Some(stream)) => {
                     pause = first;
-                    self.closers.resume();
                     self.look_at_crowd();
                     self.admit(stream);
                 }
@@ -126,8 +128,12 @@ impl Acceptor {
     /// client stays in the socket's queue.
     fn is_served(&self, listener: &UnixListener) -> io::Result<bool> {
         let mut fds = [listener.as_fd(), self.stop.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
-        poll(&mut fds, PollTimeout::NONE)?;
-        Ok(fds[1].revents().is_none_or(|events| events.is_empty()))
+        loop {
+            let limit = if self.closers.resume() { PollTimeout::from(RETRY) } else { PollTimeout::NONE };
+            if poll(&mut fds, limit)? > 0 {
+                return Ok(fds[1].revents().is_none_or(|events| events.is_empty()));
+            }
+        }
     }
 
     /// Returns the next connection; `None` once the service stops.

@@ -43,13 +43,16 @@ impl Closers {
         self.start(uid);
     }
 
-    /// Starts the threads that could not be started when connections were to be closed.
-    pub(super) fn resume(&self) {
+    /// Starts the threads that could not be started when connections were to be closed. Returns
+    /// whether there were such connections.
+    pub(super) fn resume(&self) -> bool {
         let is_stuck = |closing: &Closing| closing.threads == 0 && !closing.waiting.is_empty();
-        let stuck = self.lock().iter().find(|(_, closing)| is_stuck(closing)).map(|(uid, _)| *uid);
-        if let Some(uid) = stuck {
-            self.start(uid);
-        }
+        let all = self.lock();
+        let stuck: Vec<u32> =
+            all.iter().filter(|(_, closing)| is_stuck(closing)).map(|(uid, _)| *uid).collect();
+        drop(all);
+        stuck.iter().for_each(|uid| self.start(*uid));
+        !stuck.is_empty()
     }
 
     /// Starts a thread that closes the connections of `uid`, unless it has enough of them.
@@ -66,7 +69,7 @@ impl Closers {
         let spawned =
             thread::Builder::new().name("anion-closer".to_owned()).stack_size(STACK_BYTES).spawn(work);
         if spawned.is_err() {
-            // Tried again with the next connection.
+            // [`Closers::resume`] tries again.
             self.end(uid);
         }
     }
@@ -164,6 +167,20 @@ mod tests {
         while !closers.lock().is_empty() {
             thread::yield_now();
         }
+    }
+
+    #[test]
+    fn a_connection_whose_thread_could_not_be_started_is_closed_later() {
+        let closers = Closers::default();
+        assert!(!closers.resume());
+        let (ours, mut theirs) = UnixStream::pair().expect("a pair");
+        closers.lock().entry(1).or_default().waiting.push_back(ours);
+        assert!(closers.resume());
+        assert_eq!(theirs.read(&mut [0]).expect("the end"), 0);
+        while !closers.lock().is_empty() {
+            thread::yield_now();
+        }
+        assert!(!closers.resume());
     }
 
     #[test]
