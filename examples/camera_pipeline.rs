@@ -73,6 +73,9 @@ struct Arguments {
     /// Continue after these frames until standard input is closed
     #[arg(long)]
     until_closed: bool,
+    /// Draw at most N frames per second; 0 for as many as the consumer can check
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    rate: u32,
     /// Replace a buffer of the ring after every N frames; 0 for never
     #[arg(long, value_name = "N", default_value_t = 0)]
     replace: u32,
@@ -203,11 +206,15 @@ impl Ring {
         let mut progress = Progress::new(arguments);
         let has_end = if arguments.until_closed { input_end() } else { Arc::new(AtomicBool::new(true)) };
         let (mut frame, mut since, mut replaced) = (0, 0, 0);
+        let start = Instant::now();
         while frame < arguments.frames || !has_end.load(Ordering::Relaxed) {
             let number = match self.free.pop_front() {
                 Some(number) => number,
                 None => self.read_freed(&mut progress)?,
             };
+            if let Some(due) = (Duration::from_secs(1) * frame).checked_div(arguments.rate) {
+                thread::sleep(due.saturating_sub(start.elapsed()));
+            }
             let slot = &mut self.slots[usize::from(number)];
             since += 1;
             // While the service is away there is none, and the slot keeps its buffer.

@@ -31,7 +31,7 @@ impl Pipeline {
         let producer = Command::new(path_of("camera_pipeline"))
             .arg("--socket")
             .arg(daemon.socket())
-            .args(["--until-closed", "--frames", "1", "--replace", "1"])
+            .args(["--until-closed", "--frames", "1", "--replace", "3"])
             .stdin(Stdio::piped())
             .stdout(File::create(&output).expect("a file"))
             .spawn()
@@ -54,9 +54,9 @@ impl Pipeline {
         eventually(when, || self.frames() > before + 5);
     }
 
-    /// Returns whether the service counts exactly the buffers that the two processes have, while
-    /// they are stopped.
-    fn is_exact(&self, daemon: &Daemon) -> bool {
+    /// Returns the inodes of the buffers that the two processes have, and the bytes and buffers
+    /// that the service counts at this moment. The processes are stopped meanwhile.
+    fn buffers(&self, daemon: &Daemon) -> (BTreeSet<u64>, (i64, i64)) {
         let producer = Pid::from_raw(self.producer.id().cast_signed());
         kill(producer, Signal::SIGSTOP).expect("it runs");
         let stopped = waitpid(producer, Some(WaitPidFlag::WUNTRACED)).expect("our child");
@@ -64,11 +64,24 @@ impl Pipeline {
         let consumer = fs::read_to_string(format!("/proc/{producer}/task/{producer}/children"));
         let consumer = consumer.expect("it runs").trim().parse().map(Pid::from_raw).expect("one child");
         // It waits for the next frame, or is about to.
-        let buffers: BTreeSet<u64> = [producer, consumer].into_iter().flat_map(buffers_of).collect();
-        let count = i64::try_from(buffers.len()).expect("few");
+        let buffers = [producer, consumer].into_iter().flat_map(buffers_of).collect();
         let counted = held(daemon);
         kill(producer, Signal::SIGCONT).expect("it is stopped");
-        count >= 4 && counted == (count * BUFFER_BYTES, count)
+        (buffers, counted)
+    }
+
+    /// Waits until the service counts exactly the buffers that the two processes have, among them
+    /// some of `before`. Returns their inodes.
+    fn await_exact(&self, daemon: &Daemon, before: Option<&BTreeSet<u64>>) -> BTreeSet<u64> {
+        let mut exact = None;
+        eventually("the service counts exactly the buffers", || {
+            let (buffers, counted) = self.buffers(daemon);
+            let count = i64::try_from(buffers.len()).expect("few");
+            let is_exact = count >= 4 && counted == (count * BUFFER_BYTES, count);
+            exact = Some(buffers).filter(|_| is_exact);
+            exact.as_ref().is_some_and(|now| before.is_none_or(|before| !now.is_disjoint(before)))
+        });
+        exact.expect("found")
     }
 }
 
@@ -114,12 +127,13 @@ fn frames_continue_while_the_service_is_away_and_the_next_one_counts_their_buffe
     let mut pipeline = Pipeline::start(&daemon);
     pipeline.await_frames("frames arrive");
     for _ in 0..2 {
+        let before = pipeline.await_exact(&daemon, None);
         daemon.kill();
+        // The thread that allocates then waits for the service.
         pipeline.await_frames("frames arrive without the service");
         daemon.start_again();
-        eventually("the next service counts the buffers", || {
-            UnixStream::connect(daemon.socket()).is_ok() && pipeline.is_exact(&daemon)
-        });
+        eventually("it serves", || UnixStream::connect(daemon.socket()).is_ok());
+        pipeline.await_exact(&daemon, Some(&before));
         pipeline.await_frames("frames arrive with the next service");
     }
     drop(pipeline.producer.stdin.take());

@@ -37,7 +37,7 @@ const APPEND: &str = "rdinit=/usr/lib/systemd/systemd mitigations=off systemd.ge
     systemd.show_status=no systemd.condition_needs_update=no systemd.condition_first_boot=no";
 
 /// The steps of the script, in order.
-static STEPS: [Step; 15] = [
+static STEPS: [Step; 16] = [
     check("boots"),
     check("removes"),
     check("installs"),
@@ -47,6 +47,7 @@ static STEPS: [Step; 15] = [
     check("refuses-strangers"),
     check("limits"),
     check("carries"),
+    check("streams"),
     check("restarts"),
     check("settles"),
     check("serves-a-user"),
@@ -165,6 +166,8 @@ fn initrd(release: &Release, steps: &[&Step], cache: &Path, scratch: &Path) -> R
     let first = install::package(&programs, version, Packing::None, scratch)?;
     own.file("/srv/anion_first.deb", 0o644, read(&first)?);
     if steps.iter().any(|step| step.name == "upgrades") {
+        let pipeline = release::build_example("camera_pipeline")?;
+        own.file("/usr/local/bin/camera_pipeline", 0o755, read(&pipeline)?);
         let next = install::package(&programs, &format!("{version}+upgraded"), Packing::None, scratch)?;
         own.file("/srv/anion_next.deb", 0o644, read(&next)?);
     }
@@ -202,7 +205,7 @@ mod tests {
             );
             assert_eq!(release.steps(true).iter().map(|step| step.name).collect::<Vec<_>>(), [BOOTS]);
         }
-        assert_eq!(RELEASES.each_ref().map(|release| release.steps(false).len()), [15, 13]);
+        assert_eq!(RELEASES.each_ref().map(|release| release.steps(false).len()), [16, 14]);
     }
 
     #[test]

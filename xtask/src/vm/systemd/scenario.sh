@@ -9,6 +9,8 @@
 FIRST=/srv/anion_first.deb
 NEXT=/srv/anion_next.deb
 SOCKET=/run/anion/allocator.sock
+# Bytes of a buffer of the camera pipeline.
+FRAME=3112960
 DEVICES=$(sed 's,^,/dev/,' /srv/devices)
 export LC_ALL=C PAGER=cat SYSTEMD_PAGER=cat SYSTEMD_COLORS=0
 
@@ -215,6 +217,102 @@ carries() {
     eventually charged 0
 }
 
+# frames: prints how many frames of the pipeline have arrived.
+frames() {
+    grep -c '^frame ' /tmp/streamed
+}
+
+# reach NUMBER: checks that so many frames have arrived.
+reach() {
+    [ "$(frames)" -ge "$1" ]
+}
+
+# Waits until more frames have arrived than the pipeline has buffers in its ring.
+flows() {
+    eventually reach $(($(frames) + 5))
+}
+
+# Starts the camera pipeline as alice, slow enough for an emulated machine. It replaces its buffers
+# and ends with its input.
+begins_to_stream() {
+    rm -f /tmp/until && mkfifo /tmp/until || return
+    as alice camera_pipeline --until-closed --frames 1 --rate 4 --replace 2 </tmp/until >/tmp/streamed 2>&1 &
+    pipeline=$!
+    exec 3>/tmp/until
+    flows
+}
+
+# counts: checks that the service knows each buffer that a process of alice has, that a process has
+# each buffer that the service knows, and that alice is charged for them.
+counts() {
+    as alice anionctl holders --csv >/tmp/holders || return
+    held=$(awk -F, 'NR > 1 && ($3 == "" || $8 == "") { wrong = 1 }
+        NR > 1 && !known[$1]++ { count++ }
+        END { if (!wrong) print count }' /tmp/holders)
+    [ "${held:-0}" -ge 4 ] && charged $((held * FRAME))
+}
+
+# Checks the books while the pipeline is stopped. A release is detected within a second. A reply
+# that is not read yet has a buffer that no process has.
+is_exact() {
+    kill -STOP $(pidof camera_pipeline)
+    for _ in 1 2 3; do
+        counts && break
+    done
+    status=$?
+    kill -CONT $(pidof camera_pipeline)
+    return $status
+}
+
+# stays COMMAND…: runs a command that restarts the service while frames flow. Whenever alice looks
+# meanwhile, the buffers of the ring are in the books.
+stays() {
+    before=$(systemctl show -P MainPID anion.service)
+    "$@" >/tmp/restarted 2>&1 &
+    restart=$!
+    looks=0
+    while kill -0 $restart 2>/dev/null; do
+        as alice anionctl --json usage >/tmp/usage 2>&1 || { cat /tmp/usage; return 1; }
+        held=$(tr -d ' \n' </tmp/usage | sed -n "s/.*\"uid\":$(id -u alice),[^}]*\"bytes\":\([0-9]*\),.*/\1/p")
+        [ "${held:-0}" -ge $((4 * FRAME)) ] || { cat /tmp/usage; return 1; }
+        looks=$((looks + 1))
+        sleep 2
+    done
+    wait $restart || { cat /tmp/restarted; return 1; }
+    [ "$(systemctl show -P MainPID anion.service)" != "$before" ] || return
+    echo "$looks looks during the restart, $(frames) frames since the start"
+    flows && eventually is_exact || { cat /tmp/holders /tmp/usage; return 1; }
+}
+
+# Ends the pipeline. It must report every frame in order with its bytes, replaced buffers and one
+# restart, and leave nothing in the books and in the store of systemd.
+ends() {
+    exec 3>&-
+    wait $pipeline
+    status=$?
+    tail -n 8 /tmp/streamed
+    [ $status = 0 ] || return
+    awk '/^frame / && $2 != ++count "," { exit 1 }' /tmp/streamed || return
+    grep -qx "$(frames) frames arrived in order with every byte; [1-9][0-9]* buffers were replaced; the service \
+was started again 1 times" /tmp/streamed || return
+    eventually charged 0 && [ "$(systemctl show -P NFileDescriptorStore anion.service)" = 0 ]
+}
+
+# Checks that alice may hold as much as the pipeline needs.
+has_room() {
+    as alice anionctl usage | grep -q '64.0 MiB'
+}
+
+# A restart loses no frame of a pipeline that allocates meanwhile.
+streams() {
+    sed -i 's/max-bytes = <0x1000000>/max-bytes = <0x4000000>/' /etc/anion/heaps.dts || return
+    systemctl reload anion.service || return
+    eventually has_room || return
+    begins_to_stream || { cat /tmp/streamed; return 1; }
+    stays systemctl restart anion.service || return
+    ends
+}
+
 restarts() {
     before=$(systemctl show -P MainPID anion.service)
     kill -9 "$before"
@@ -274,19 +372,14 @@ is_secure() {
     return $status
 }
 
+# An upgrade loses no frame, either.
 upgrades() {
-    as alice anionctl alloc --size 8M --hold 600 >/tmp/held &
-    holder=$!
-    eventually grep -q 'allocated in' /tmp/held || return
-    before=$(systemctl show -P MainPID anion.service)
-    dpkg -i --force-confold "$NEXT" || return
+    begins_to_stream || { cat /tmp/streamed; return 1; }
+    stays dpkg -i --force-confold "$NEXT" || return
+    cat /tmp/restarted
     grep -q 'users = "alice"' /etc/anion/heaps.dts || return
-    kill -0 $holder || return
-    [ "$(systemctl show -P MainPID anion.service)" != "$before" ] || return
-    charged 8388608 || { cat /tmp/usage; return 1; }
+    ends || return
     allocates_as alice || return
-    kill $holder
-    wait $holder
     dpkg-query -W -f '${Version}\n' anion | grep -q upgraded
 }
 
@@ -299,6 +392,7 @@ step keeps-devices keeps_devices
 step refuses-strangers refuses_strangers
 step limits limits
 step carries carries
+step streams streams
 step restarts restarts
 step settles settles
 step serves-a-user serves_a_user
