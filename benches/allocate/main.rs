@@ -21,6 +21,7 @@ mod programs;
 mod raw;
 mod ready;
 mod report;
+mod restart;
 mod scale;
 mod servers;
 mod threads;
@@ -58,7 +59,7 @@ const fn part_of_both(name: &'static str, measure: fn(&Servers) -> anyhow::Resul
     Part { name, measure, differs_on_one: true }
 }
 
-const PARTS: [Part; 14] = [
+const PARTS: [Part; 15] = [
     part_of_both("latency", latency::measure),
     part_of_both("batch", batch::measure),
     part_of_both("ready", ready::measure),
@@ -67,6 +68,7 @@ const PARTS: [Part; 14] = [
     part("scrub", freeing::scrub),
     part("trim", freeing::trim),
     part("scale", scale::measure),
+    part("restart", restart::measure),
     part("locks", locks::measure),
     part_of_both("graphics", graphics::measure),
     part("mapper", mapper::measure),

@@ -161,7 +161,7 @@ pub(crate) fn program(name: &str) -> PathBuf {
 }
 
 /// Returns the command that starts the service with these heaps and sockets.
-fn aniond(transport: &str, heaps: &Path, socket: &Path) -> Command {
+pub(crate) fn aniond(transport: &str, heaps: &Path, socket: &Path) -> Command {
     let mut command = Command::new(program("aniond"));
     command.args(["--log-level", "error", "--transport", transport, "--config"]).arg(heaps);
     command.arg("--socket").arg(socket);
@@ -172,7 +172,8 @@ fn aniond(transport: &str, heaps: &Path, socket: &Path) -> Command {
 pub(crate) struct Process(pub(crate) Child);
 
 impl Process {
-    fn pid(&self) -> Pid {
+    /// Returns its process id.
+    pub(crate) fn pid(&self) -> Pid {
         Pid::from_raw(i32::try_from(self.0.id()).unwrap_or_default())
     }
 
