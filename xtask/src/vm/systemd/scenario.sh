@@ -236,7 +236,7 @@ flows() {
 # and ends with its input.
 begins_to_stream() {
     rm -f /tmp/until && mkfifo /tmp/until || return
-    as alice camera_pipeline --until-closed --frames 1 --rate 4 --replace 2 </tmp/until >/tmp/streamed 2>&1 &
+    as alice camera_pipeline --until-closed --frames 1 --rate 2 --replace 2 </tmp/until >/tmp/streamed 2>&1 &
     pipeline=$!
     exec 3>/tmp/until
     flows
@@ -276,7 +276,7 @@ stays() {
         held=$(tr -d ' \n' </tmp/usage | sed -n "s/.*\"uid\":$(id -u alice),[^}]*\"bytes\":\([0-9]*\),.*/\1/p")
         [ "${held:-0}" -ge $((4 * FRAME)) ] || { cat /tmp/usage; return 1; }
         looks=$((looks + 1))
-        sleep 2
+        sleep 4
     done
     wait $restart || { cat /tmp/restarted; return 1; }
     [ "$(systemctl show -P MainPID anion.service)" != "$before" ] || return
