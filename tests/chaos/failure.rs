@@ -171,7 +171,9 @@ pub(crate) fn begin(
         }
         Failure::GroupIsFull => {
             let group = around.memory.as_ref().expect("possible");
-            group.limit(&(group.number("memory.current") / 2).to_string());
+            // Much less would stop the service for seconds in each call: memory that is set aside
+            // stays.
+            group.limit(&group.number("memory.current").to_string());
             Failing::Group
         }
         Failure::MachineIsFull => {

@@ -11,10 +11,17 @@ use std::process::Command;
 /// The variable of a machine that only this test uses.
 const OWN_MACHINE: &str = "ANION_CHAOS_OWN_MACHINE";
 
-/// Prepares a private /proc/meminfo, a copy of its first argument.
-const WITH_MEMINFO: &str = "mount --bind \"$0\" /proc/meminfo && exec \"$@\"";
-/// Moves itself into the cgroup of its first argument.
-const IN_GROUP: &str = "echo 0 >\"$0/cgroup.procs\" && exec \"$@\"";
+/// Returns the beginning of a command that sees `file` as /proc/meminfo.
+fn with_meminfo(file: &str) -> [&str; 6] {
+    let script = "mount --bind \"$0\" /proc/meminfo && exec \"$@\"";
+    ["unshare", "--mount", "sh", "-c", script, file]
+}
+
+/// Returns the beginning of a command that runs in the cgroup of this directory.
+fn in_group(directory: &str) -> [&str; 4] {
+    let script = "echo 0 >\"$0/cgroup.procs\" && exec \"$@\"";
+    ["sh", "-c", script, directory]
+}
 
 /// The environment of the service.
 pub(crate) struct Surroundings {
@@ -43,10 +50,10 @@ impl Surroundings {
     pub(crate) fn wrapper(&self) -> Vec<&str> {
         let mut words = Vec::new();
         for group in [&self.memory, &self.threads].into_iter().flatten() {
-            words.extend(["sh", "-c", IN_GROUP, group.path()]);
+            words.extend(in_group(group.path()));
         }
         if let Some(meminfo) = &self.meminfo {
-            words.extend(["unshare", "--mount", "sh", "-c", WITH_MEMINFO, meminfo.path()]);
+            words.extend(with_meminfo(meminfo.path()));
         }
         words
     }
@@ -72,7 +79,7 @@ impl Meminfo {
         let meminfo = Self { at: text.len() as u64, total_kib, file };
         fs::write(&meminfo.file, format!("{text}{total_kib:DIGITS$} kB\n")).expect("our directory");
         let mut attempt = Command::new("unshare");
-        attempt.args(["--mount", "sh", "-c", WITH_MEMINFO, meminfo.path(), "sh", "-c", ":"]);
+        attempt.args(&with_meminfo(meminfo.path())[1..]).args(["sh", "-c", ":"]);
         let is_permitted = attempt.output().is_ok_and(|output| output.status.success());
         is_permitted.then_some(meminfo)
     }
@@ -131,7 +138,7 @@ impl Group {
     /// Runs a process in the cgroup that uses some memory and ends.
     pub(crate) fn use_memory(&self) {
         let mut shell = Command::new("sh");
-        shell.args(["-c", IN_GROUP, self.path(), "sh", "-c", ":"]);
+        shell.args(&in_group(self.path())[1..]).args(["sh", "-c", ":"]);
         let status = shell.status().expect("it starts");
         assert!(status.success(), "{status}");
     }
