@@ -14,7 +14,7 @@ const ROUNDS: usize = 600;
 /// Rounds between two waits for clean memory, and the most bytes of that memory. The pool has as
 /// many buffers.
 const MOST_WARM: u64 = 12;
-const WARM_BYTES: u64 = 96 << 20;
+const WARM_BYTES: u64 = 192 << 20;
 /// Size of the buffer that the service cleans just before each call of the last line.
 const COLD_BYTES: u64 = 8 << 20;
 

@@ -4,7 +4,6 @@
 #![no_main]
 
 use anion_ipc::Strong;
-use binder::Interface;
 use binder_random_parcel_rs::fuzz_service;
 use libfuzzer_sys::fuzz_target;
 use std::sync::LazyLock;

@@ -7,7 +7,7 @@ use crate::common::{Daemon, eventually};
 use crate::heaps::Heaps;
 use crate::hog::{self, Hog};
 use crate::surroundings::Surroundings;
-use anion_client::{Buffer, Client, Error, PressureLevel, Refusal, Request};
+use anion_client::{Access, Buffer, Client, CpuAccess, Error, PressureLevel, Refusal, Request};
 use fastrand::Rng;
 use nix::unistd::Pid;
 use rustix::process::{Resource, Rlimit, prlimit};
@@ -278,9 +278,13 @@ impl Failing {
     }
 }
 
-/// Leaves some memory in the pool: the service reads how much is available only then.
+/// Leaves some memory in the pool: the service reads how much is available only then. It pools
+/// only memory that was written.
 fn pool_some(observer: &Client) {
-    drop(observer.allocate_one(&Request::new(1 << 20).heap("system")));
+    if let Ok(buffer) = observer.allocate_one(&Request::new(64 << 10).heap("system")) {
+        let mapping = buffer.map(Access::ReadWrite).expect("address space is left");
+        mapping.begin(CpuAccess::Write).and_then(|view| view.fill(1)).expect("writable");
+    }
 }
 
 /// Returns why a heap does not serve although nothing fails; `None` if it does.
