@@ -33,8 +33,11 @@ pub(super) fn boot(
 }
 
 /// Attempts to run a guest, and attempts it once more if the guest's kernel panicked, after it
-/// printed the kernel's messages: no program may cause a panic, and an emulated kernel panics once
-/// in many runs. Returns the last attempt.
+/// printed the kernel's messages. Returns the last attempt.
+///
+/// No program may cause a panic, and an emulated kernel panics once in many runs ("Oops: int3" in
+/// `sched_clock_cpu`): a kernel that patches a branch writes an `int3` there for a moment, and QEMU
+/// 7.2 can execute it after the kernel has replaced it.
 fn until_no_panic(
     name: &str,
     begin: impl Fn() -> Progress,
