@@ -2,6 +2,7 @@
 //! A client process: makes random calls for each order, then waits and keeps its buffers.
 
 use crate::buffer::{Held, Stamp};
+use crate::surroundings::OWN_MACHINE;
 use anion_client::{Access, Backing, Client, Endpoint, Error, Refusal, Request, Reservation, Settings};
 use anion_ipc::ParcelFileDescriptor;
 use fastrand::Rng;
@@ -216,13 +217,16 @@ impl Life {
 /// Checks that an allocation failed for a reason that the client can act on.
 ///
 /// # Panics
-/// If the service reports a fault of its own or of the client, or gives no reason.
+/// If the service reports a fault of its own or of the client, or gives no reason. A device's fault
+/// is a reason where devices fail.
 fn check_refusal(error: &Error) {
     let is_clear = match error {
         Error::Refused { refusal, message } => {
             let is_lack =
                 matches!(refusal, Refusal::NoMemory | Refusal::QuotaExceeded | Refusal::Unsupported);
-            is_lack && !message.is_empty()
+            // Devices fail only there.
+            let is_of_device = *refusal == Refusal::Backend && env::var_os(OWN_MACHINE).is_some();
+            (is_lack || is_of_device) && !message.is_empty()
         }
         // The service was killed, and the next one was killed as well.
         Error::Unreachable(_) => true,

@@ -125,7 +125,7 @@ pub(crate) enum Failing {
     Heap { _full: Vec<Buffer> },
     Meminfo,
     Group,
-    Machine { _hog: Hog },
+    Machine { hog: Hog },
     Udmabuf(String),
     Nodes { away: BTreeMap<&'static Path, PathBuf>, has_restarted: bool },
 }
@@ -178,7 +178,8 @@ pub(crate) fn begin(
         }
         Failure::MachineIsFull => {
             let parts = LITTLE[usize::from(is_worse)];
-            Failing::Machine { _hog: Hog::start(test, hog::kib_of("MemTotal") / 1024 / parts) }
+            let hog = Hog::start(test, hog::kib_of("MemTotal") / 1024 / parts);
+            Failing::Machine { hog }
         }
         Failure::Udmabuf => {
             let before = fs::read_to_string(UDMABUF_LIMIT).expect("the module is there");
@@ -255,12 +256,18 @@ impl Failing {
             Self::Group => {
                 let group = around.memory.as_ref().expect("possible");
                 await_pressure(observer, "the service detects that its cgroup is full", || {
-                    group.use_memory()
+                    // A service that was started again may use less.
+                    group.limit(&group.number("memory.current").to_string());
+                    group.use_memory();
                 });
                 group.limit("max");
+                restart_without_heaps(daemon, observer);
             }
             // The kernel may have ended it before the service detected anything.
-            Self::Machine { .. } => {}
+            Self::Machine { hog } => {
+                drop(hog);
+                restart_without_heaps(daemon, observer);
+            }
             Self::Udmabuf(before) => fs::write(UDMABUF_LIMIT, before).expect("root may change it"),
             Self::Nodes { away, has_restarted } => {
                 for (device, away) in away {
@@ -275,6 +282,16 @@ impl Failing {
                 }
             }
         }
+    }
+}
+
+/// Starts a service again that was started while memory was scarce and could not set the memory of
+/// all its heaps aside.
+fn restart_without_heaps(daemon: &mut Daemon, observer: &Client) {
+    let mut heaps = Vec::new();
+    eventually("the service lists its heaps", || observer.heaps().map(|listed| heaps = listed).is_ok());
+    if heaps.iter().any(|heap| heap.unavailable.is_some()) {
+        restart(daemon, Duration::ZERO);
     }
 }
 

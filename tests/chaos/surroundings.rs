@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The variable of a machine that only this test uses.
-const OWN_MACHINE: &str = "ANION_CHAOS_OWN_MACHINE";
+pub(crate) const OWN_MACHINE: &str = "ANION_CHAOS_OWN_MACHINE";
 
 /// Returns the beginning of a command that sees `file` as /proc/meminfo.
 fn with_meminfo(file: &str) -> [&str; 6] {
