@@ -4,7 +4,7 @@
 mod common;
 
 use common::anionctl::{ANIONCTL, Holder, anionctl, client, held, json, stderr, stdout, text};
-use common::{Daemon, eventually};
+use common::{Daemon, Killed, eventually};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use std::collections::{BTreeSet, HashSet};
@@ -332,7 +332,7 @@ fn watch_ends_cleanly_with_a_signal() {
     let mut output = watch.stdout.take().expect("a pipe");
     // The first report has been printed, so the signal handlers are installed.
     output.read_exact(&mut [0]).expect("a first look");
-    let status = Holder(watch).end_with(Signal::SIGTERM);
+    let status = Holder(Killed(watch)).end_with(Signal::SIGTERM);
     assert!(status.success(), "{status}");
 }
 

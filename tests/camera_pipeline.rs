@@ -5,23 +5,24 @@ mod common;
 
 use common::anionctl::held;
 use common::example::{check_that_a_missing_service_is_named, example, path_of};
-use common::{CLIENT_HEAPS, Daemon, eventually};
+use common::holders::{Inode, buffers_of};
+use common::{CLIENT_HEAPS, Daemon, Killed, eventually};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 /// The size of a frame's buffer: NV12 with 1920 times 1080 pixels, in whole pages.
 const BUFFER_BYTES: i64 = 3_112_960;
 
-/// A pipeline that replaces buffers and ends with its input. Killed when dropped.
+/// A pipeline that replaces buffers and ends with its input. Killed when dropped; the consumer ends
+/// with its producer.
 struct Pipeline {
-    producer: Child,
+    producer: Killed,
     output: PathBuf,
 }
 
@@ -36,7 +37,7 @@ impl Pipeline {
             .stdout(File::create(&output).expect("a file"))
             .spawn()
             .expect("it starts");
-        Self { producer, output }
+        Self { producer: Killed(producer), output }
     }
 
     fn output(&self) -> String {
@@ -56,7 +57,7 @@ impl Pipeline {
 
     /// Returns the inodes of the buffers that the two processes have, and the bytes and buffers
     /// that the service counts at this moment. The processes are stopped meanwhile.
-    fn buffers(&self, daemon: &Daemon) -> (BTreeSet<u64>, (i64, i64)) {
+    fn buffers(&self, daemon: &Daemon) -> (BTreeSet<Inode>, (i64, i64)) {
         let producer = Pid::from_raw(self.producer.id().cast_signed());
         kill(producer, Signal::SIGSTOP).expect("it runs");
         let stopped = waitpid(producer, Some(WaitPidFlag::WUNTRACED)).expect("our child");
@@ -72,7 +73,7 @@ impl Pipeline {
 
     /// Waits until the service counts exactly the buffers that the two processes have, among them
     /// some of `before`. Returns their inodes.
-    fn await_exact(&self, daemon: &Daemon, before: Option<&BTreeSet<u64>>) -> BTreeSet<u64> {
+    fn await_exact(&self, daemon: &Daemon, before: Option<&BTreeSet<Inode>>) -> BTreeSet<Inode> {
         let mut exact = None;
         eventually("the service counts exactly the buffers", || {
             let (buffers, counted) = self.buffers(daemon);
@@ -83,28 +84,6 @@ impl Pipeline {
         });
         exact.expect("found")
     }
-}
-
-impl Drop for Pipeline {
-    fn drop(&mut self) {
-        // Both fail only if it has already ended; the consumer ends with it.
-        let _ = self.producer.kill();
-        let _ = self.producer.wait();
-    }
-}
-
-/// Returns the inodes of the buffers that a process has open or mapped.
-fn buffers_of(pid: Pid) -> BTreeSet<u64> {
-    let entries = fs::read_dir(format!("/proc/{pid}/fd")).expect("it runs").flatten();
-    let is_buffer = |path: &PathBuf| {
-        fs::read_link(path).is_ok_and(|target| target.to_string_lossy().starts_with("/memfd:anion:"))
-    };
-    let open = entries.map(|entry| entry.path()).filter(is_buffer);
-    let open = open.filter_map(|path| fs::metadata(path).ok()).map(|file| file.ino());
-    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).expect("it runs");
-    let mapped = maps.lines().filter(|line| line.contains(" /memfd:anion:"));
-    let mapped = mapped.filter_map(|line| line.split_whitespace().nth(4)?.parse().ok());
-    open.chain(mapped).collect()
 }
 
 #[test]

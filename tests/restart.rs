@@ -4,18 +4,18 @@
 mod common;
 
 use common::anionctl::{ANIONCTL, anionctl};
-use common::{Daemon, eventually};
+use common::{Daemon, Killed, eventually};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::thread;
 
 /// A running command, with its output in files.
 struct Running {
-    child: Child,
+    child: Killed,
     output: PathBuf,
     complaints: PathBuf,
 }
@@ -33,7 +33,7 @@ impl Running {
             .stderr(file(&complaints))
             .spawn()
             .expect("started");
-        Self { child, output, complaints }
+        Self { child: Killed(child), output, complaints }
     }
 
     fn told(&self) -> String {
@@ -42,14 +42,6 @@ impl Running {
 
     fn complained(&self, what: &str) -> bool {
         fs::read_to_string(&self.complaints).expect("its complaints").contains(what)
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // Fails only if it has already ended.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

@@ -15,6 +15,8 @@ const ROUNDS: usize = 600;
 /// many buffers.
 const MOST_WARM: u64 = 12;
 const WARM_BYTES: u64 = 192 << 20;
+/// Arguments of `calls` for calls that allocate no pooled buffer.
+const WITHOUT_POOL: (u64, u64) = (0, MOST_WARM);
 /// Size of the buffer that the service cleans just before each call of the last line.
 const COLD_BYTES: u64 = 8 << 20;
 
@@ -30,15 +32,15 @@ pub(crate) fn measure(servers: &Servers) -> anyhow::Result<Section> {
                  the service has cleaned 8 MiB before each call, which displaces its code from the caches.";
     let header = ["call", "R", "min", "p50", "p99", "p50 - R", "p50 to R", "pool hits"];
     let mut section = Section::new("latency", about, &header);
-    calls(&mut section, &client, (0, MOST_WARM), "bare: new memfd", || client.one(Origin::Bare, 4096))?;
-    calls(&mut section, &client, (0, MOST_WARM), "anion: getPressure", || {
+    calls(&mut section, &client, WITHOUT_POOL, "bare: new memfd", || client.one(Origin::Bare, 4096))?;
+    calls(&mut section, &client, WITHOUT_POOL, "anion: getPressure", || {
         service.getPressure().map(drop).map_err(|status| anyhow::anyhow!("{status}"))
     })?;
-    calls(&mut section, &client, (0, MOST_WARM), "anion: listHeaps", || {
+    calls(&mut section, &client, WITHOUT_POOL, "anion: listHeaps", || {
         service.listHeaps().map(drop).map_err(|status| anyhow::anyhow!("{status}"))
     })?;
     let fresh = || client.one(Origin::Fresh, 4096);
-    calls(&mut section, &client, (0, MOST_WARM), "anion: allocate 4 KiB, no pool", fresh)?;
+    calls(&mut section, &client, WITHOUT_POOL, "anion: allocate 4 KiB, no pool", fresh)?;
     for bytes in SIZES {
         client.empty()?;
         let name = format!("anion: allocate {}, pooled", name_of(bytes));

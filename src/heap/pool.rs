@@ -37,6 +37,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+/// Smallest size in bytes at which it matters whether clients touch buffers: cleaning a smaller one
+/// takes no longer than making a new one.
+const MIN_UNTOUCHED: u64 = 1 << 20;
 /// Time after which unused pooled memory is returned to the kernel.
 pub const IDLE: Duration = Duration::from_secs(30);
 
@@ -96,8 +99,11 @@ impl<M: Poolable> Pool<M> {
         if !self.is_kept() {
             return Err((memory, None));
         }
-        let (is_new, fit) = (memory.is_new(), memory.worth_keeping());
-        let fit = self.lock().judge((&domain, bytes), is_new, fit);
+        let mut fit = memory.worth_keeping();
+        if bytes.get() >= MIN_UNTOUCHED {
+            let is_new = memory.is_new();
+            fit = self.lock().judge((&domain, bytes), is_new, fit);
+        }
         let wipe = match fit {
             Ok(()) => memory.wipe().map_err(|_| Discard::ScrubFailed),
             Err(unfit) => Err(unfit.into()),

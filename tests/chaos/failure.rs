@@ -170,10 +170,9 @@ pub(crate) fn begin(
             Failing::Meminfo
         }
         Failure::GroupIsFull => {
-            let group = around.memory.as_ref().expect("possible");
             // Much less would stop the service for seconds in each call: memory that is set aside
             // stays.
-            group.limit(&group.number("memory.current").to_string());
+            around.memory.as_ref().expect("possible").fill();
             Failing::Group
         }
         Failure::MachineIsFull => {
@@ -257,7 +256,7 @@ impl Failing {
                 let group = around.memory.as_ref().expect("possible");
                 await_pressure(observer, "the service detects that its cgroup is full", || {
                     // A service that was started again may use less.
-                    group.limit(&group.number("memory.current").to_string());
+                    group.fill();
                     group.use_memory();
                 });
                 group.limit("max");

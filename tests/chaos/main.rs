@@ -17,7 +17,6 @@ mod common;
 mod failure;
 mod heaps;
 mod hog;
-mod holders;
 mod hostile;
 #[path = "../daemon/message.rs"]
 #[expect(dead_code, reason = "these clients read no replies")]
@@ -26,6 +25,7 @@ mod process;
 mod surroundings;
 
 use anion_client::{Client, Endpoint, Settings};
+use common::holders;
 use common::vitals::{Vitals, assert_no_panics, assert_nothing_left, await_none, entries_left};
 use common::{Daemon, eventually};
 use failure::{Deck, Failing, Failure};

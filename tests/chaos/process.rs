@@ -2,11 +2,11 @@
 //! A client process, as the test sees it.
 
 use crate::client;
-use crate::common::Daemon;
+use crate::common::{Daemon, Killed};
 use nix::unistd::Pid;
 use std::env;
 use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -21,9 +21,17 @@ struct Report {
     refused: AtomicU64,
 }
 
+/// Returns the command that runs this program again, with only the test `test`, in another process
+/// whose input and output are pipes.
+pub(crate) fn this_program(test: &str) -> Command {
+    let mut command = Command::new(env::current_exe().expect("this program"));
+    command.args(["--exact", test, "--nocapture"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    command
+}
+
 /// A client process.
 pub(crate) struct Process {
-    pub(crate) child: Child,
+    pub(crate) child: Killed,
     pub(crate) uid: u32,
     report: Arc<Report>,
     pub(crate) is_killed: bool,
@@ -32,16 +40,13 @@ pub(crate) struct Process {
 impl Process {
     /// Starts a client, which runs the test `test` of this program and allocates from `heaps`.
     pub(crate) fn start(daemon: &Daemon, test: &str, uid: u32, heaps: &str) -> Self {
-        let mut child = Command::new(env::current_exe().expect("this program"))
-            .args(["--exact", test, "--nocapture"])
+        let child = this_program(test)
             .env(client::SOCKET, daemon.socket())
             .env(client::UID, uid.to_string())
             .env(client::HEAPS, heaps)
             .current_dir("/")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("a client starts");
+            .spawn();
+        let mut child = Killed(child.expect("a client starts"));
         let (report, output) = (Arc::new(Report::default()), child.stdout.take().expect("a pipe"));
         report.waits.store(true, Ordering::Relaxed);
         let told = Arc::clone(&report);
@@ -95,13 +100,5 @@ impl Process {
         let status = self.child.try_wait().expect("our child");
         assert!(status.is_none() || self.is_killed, "a client ended with {status:?}; it said why above");
         status.is_some()
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // Both fail only if it has already ended.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }

@@ -129,6 +129,12 @@ impl Group {
         fs::write(self.directory.join(self.limit), limit).expect("our cgroup");
     }
 
+    /// Sets the limit of its memory to what it uses, which is above the limit at its next
+    /// allocation.
+    pub(crate) fn fill(&self) {
+        self.limit(&self.number("memory.current").to_string());
+    }
+
     /// Returns a number of the cgroup.
     pub(crate) fn number(&self, file: &str) -> u64 {
         let text = fs::read_to_string(self.directory.join(file)).expect("our cgroup");

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Runs the real `anionctl` in tests.
 
-use super::{CLIENT_HEAPS, Daemon, eventually};
+use super::{CLIENT_HEAPS, Daemon, Killed, eventually};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 use std::ffi::OsStr;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 
 /// The program.
 pub(crate) const ANIONCTL: &str = env!("CARGO_BIN_EXE_anionctl");
@@ -78,7 +78,7 @@ pub(crate) fn held(daemon: &Daemon) -> (i64, i64) {
 }
 
 /// `anionctl alloc` or `reserve` in the background, killed when dropped.
-pub(crate) struct Holder(pub(crate) Child);
+pub(crate) struct Holder(pub(crate) Killed);
 
 impl Holder {
     /// Starts `alloc` with these arguments. Returns when the buffers are held, with the report.
@@ -98,7 +98,7 @@ impl Holder {
             .expect("anionctl starts");
         let output = child.stdout.take().expect("a pipe");
         let report = serde_json::Deserializer::from_reader(output).into_iter().next();
-        (Self(child), report.expect("a report").expect("JSON"))
+        (Self(Killed(child)), report.expect("a report").expect("JSON"))
     }
 
     /// Sends a signal, and waits until it ends.
@@ -110,13 +110,5 @@ impl Holder {
             status.is_some()
         });
         status.expect("it ended")
-    }
-}
-
-impl Drop for Holder {
-    fn drop(&mut self) {
-        // Both fail only if it has already ended.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
     }
 }

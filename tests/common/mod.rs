@@ -6,6 +6,7 @@
 
 pub(crate) mod anionctl;
 pub(crate) mod example;
+pub(crate) mod holders;
 pub(crate) mod terminal;
 pub(crate) mod vitals;
 
@@ -14,6 +15,7 @@ use nix::unistd::Pid;
 use std::env;
 use std::ffi::OsString;
 use std::fs::{self, File};
+use std::ops::{Deref, DerefMut};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -42,6 +44,31 @@ const INHERITED_SETTINGS: [&str; 5] =
 /// `ANION_TEST_SERVICE`.
 fn program() -> OsString {
     env::var_os("ANION_TEST_SERVICE").unwrap_or_else(|| env!("CARGO_BIN_EXE_aniond").into())
+}
+
+/// A child process. Dropping it kills it, and waits for its end.
+pub(crate) struct Killed(pub(crate) Child);
+
+impl Deref for Killed {
+    type Target = Child;
+
+    fn deref(&self) -> &Child {
+        &self.0
+    }
+}
+
+impl DerefMut for Killed {
+    fn deref_mut(&mut self) -> &mut Child {
+        &mut self.0
+    }
+}
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        // Both fail only if it has already ended.
+        let _ = self.kill();
+        let _ = self.wait();
+    }
 }
 
 /// A running `aniond`. Dropping it kills the process, and prints its log if the test failed.

@@ -35,9 +35,7 @@ impl Vitals {
         let process = PathBuf::from(format!("/proc/{pid}"));
         let status = fs::read_to_string(process.join("status")).expect("the process runs");
         let field = |name: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-            let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
-            number.unwrap_or_else(|| panic!("no {name} in the status of process {pid}"))
+            number_in(&status, name).unwrap_or_else(|| panic!("no {name} in the status of process {pid}"))
         };
         let infos: Vec<_> = fs::read_dir(process.join("fdinfo")).expect("ours to see").flatten().collect();
         // A descriptor that is closed during the loop has no watches.
@@ -72,9 +70,11 @@ impl Vitals {
             let more = count.saturating_sub(before.descriptors.get(kind).copied().unwrap_or_default());
             (more > 0).then(|| format!("{more} more descriptors of {kind}"))
         };
-        let descriptors = [before, self].map(|vitals| vitals.descriptors.values().sum::<u64>());
-        let mut found: Vec<_> =
-            self.descriptors.iter().filter(|_| descriptors[1] > descriptors[0]).filter_map(more).collect();
+        let all = |vitals: &Self| vitals.descriptors.values().sum::<u64>();
+        let mut found = Vec::new();
+        if all(self) > all(before) {
+            found.extend(self.descriptors.iter().filter_map(more));
+        }
         let kinds = [
             ("inotify watches", before.watches, self.watches, 0),
             ("threads", before.threads.values().sum(), self.threads.values().sum(), 0),
@@ -87,6 +87,13 @@ impl Vitals {
         }));
         found
     }
+}
+
+/// Returns the number of a field of a file in /proc, such as `VmRSS: 4 kB`; `None` if the text does
+/// not have the field.
+pub(crate) fn number_in(text: &str, field: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))?;
+    line.split_whitespace().next()?.parse().ok()
 }
 
 /// Counts the descriptors of a process by the kind of their file: its name without numbers.

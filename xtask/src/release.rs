@@ -76,9 +76,7 @@ fn programs(messages: &str) -> Result<Programs> {
 /// # Errors
 /// If the build fails, or the example is missing.
 pub(crate) fn build_example(name: &str) -> Result<PathBuf> {
-    let mut command = cargo();
-    let messages = messages_of(command.args(["build", "--release", "--example", name]))?;
-    executable(&messages, name).with_context(|| format!("cargo made no example {name}"))
+    build_one(&["build", "--release", "--example", name], name)
 }
 
 /// Builds a test program of the service if it is out of date.
@@ -86,10 +84,7 @@ pub(crate) fn build_example(name: &str) -> Result<PathBuf> {
 /// # Errors
 /// If the build fails, or the program is missing.
 pub(crate) fn build_test(name: &str) -> Result<PathBuf> {
-    let mut command = cargo();
-    let test = ["test", "--release", "--no-run", "--package", "anion", "--test", name];
-    let messages = messages_of(command.args(test))?;
-    executable(&messages, name).with_context(|| format!("cargo made no test {name}"))
+    build_one(&["test", "--release", "--no-run", "--package", "anion", "--test", name], name)
 }
 
 /// Builds the benchmark if it is out of date.
@@ -97,9 +92,14 @@ pub(crate) fn build_test(name: &str) -> Result<PathBuf> {
 /// # Errors
 /// If the build fails, or the benchmark is missing.
 pub(crate) fn build_benchmark() -> Result<PathBuf> {
-    let mut command = cargo();
-    let messages = messages_of(command.args(["bench", "--no-run", "--bench", BENCHMARK]))?;
-    executable(&messages, BENCHMARK).context("cargo made no benchmark")
+    build_one(&["bench", "--no-run", "--bench", BENCHMARK], BENCHMARK)
+}
+
+/// Runs cargo with these arguments, and returns the program of this name that it made.
+fn build_one(arguments: &[&str], name: &str) -> Result<PathBuf> {
+    let messages = messages_of(cargo().args(arguments))?;
+    executable(&messages, name)
+        .with_context(|| format!("`cargo {}` made no program {name}", arguments.join(" ")))
 }
 
 /// Returns the path of a program in cargo's messages (`--message-format=json`).

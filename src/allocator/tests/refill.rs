@@ -56,7 +56,7 @@ fn a_size_that_a_domain_returns_untouched_is_neither_preallocated_nor_pooled_for
     let ask = |uid| allocator.allocate(&caller(uid), &system(1, MIB)).expect("served").remove(0);
     let pooled_bytes = || stats(&allocator).pool.pooled_bytes;
     let held = [ask(1), ask(1)];
-    assert_eq!(refill(&allocator), 2, "nobody knows yet that they will not be touched");
+    assert_eq!(refill(&allocator), 2, "no buffer has come back untouched yet");
     let full = [ask(1), ask(1)];
     assert_eq!((stats(&allocator).pool.hits, pooled_bytes()), (2, 0));
     drop(held);

@@ -8,10 +8,6 @@ use crate::source::Unfit;
 use crate::units::BackedBytes;
 use std::time::Duration;
 
-/// Smallest size in bytes at which it matters whether clients touch buffers: cleaning a smaller one
-/// takes no longer than making a new one.
-const MIN_UNTOUCHED: u64 = 1 << 20;
-
 /// Most sizes that are preallocated.
 const PREALLOCATED_SIZES: usize = 32;
 
@@ -54,7 +50,8 @@ impl<M: Poolable> Inner<M> {
         sizes.into_iter().find(|bytes| has_room(bytes.get()))
     }
 
-    /// Decides whether a released buffer is pooled. Records whether a new one came back touched.
+    /// Decides whether a released buffer is pooled that has at least
+    /// [`MIN_UNTOUCHED`](super::MIN_UNTOUCHED) bytes. Records whether a new one came back touched.
     ///
     /// # Errors
     /// The reason of `fit`; `Untouched` if the domain does not touch buffers of this size.
@@ -66,7 +63,6 @@ impl<M: Poolable> Inner<M> {
     ) -> Result<(), Unfit> {
         let bytes = bytes.get();
         match fit {
-            _ if bytes < MIN_UNTOUCHED => {}
             Ok(()) if is_new => self.untouched.came_back(domain, bytes, true),
             Err(Unfit::Untouched) if is_new => self.untouched.came_back(domain, bytes, false),
             Ok(()) if self.untouched.contains(domain, bytes) => return Err(Unfit::Untouched),

@@ -8,7 +8,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 
 /// The device number of a file system, and an inode on it.
-type Inode = (u64, u64);
+pub(crate) type Inode = (u64, u64);
 /// Bytes of files, by their inodes.
 type Files = BTreeMap<Inode, u64>;
 
@@ -41,13 +41,17 @@ fn inode(line: &str) -> Option<Inode> {
     Some((device, words.next()?.parse().ok()?))
 }
 
+/// Returns the inodes of the memfds and dma-bufs that a process has open or mapped.
+pub(crate) fn buffers_of(pid: Pid) -> impl Iterator<Item = Inode> {
+    open_files(pid).into_keys().chain(mapped_files(pid))
+}
+
 /// Returns buffers and bytes of the service's files that these processes hold.
 pub(crate) fn held(service: Pid, clients: impl Iterator<Item = Pid>) -> (i64, i64) {
     let known = open_files(service);
     let mut held = Files::new();
     for client in clients {
-        let inodes = open_files(client).into_keys().chain(mapped_files(client));
-        held.extend(inodes.filter_map(|inode| Some((inode, *known.get(&inode)?))));
+        held.extend(buffers_of(client).filter_map(|inode| Some((inode, *known.get(&inode)?))));
     }
     let bytes: u64 = held.values().sum();
     (i64::try_from(held.len()).expect("few"), i64::try_from(bytes).expect("small"))
