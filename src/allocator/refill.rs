@@ -148,7 +148,9 @@ impl Allocator {
     /// Returns false if it made none.
     pub(super) fn preallocate_one(&self) -> bool {
         let now = since_boot();
-        self.refill.resume() <= now && self.heaps.iter().any(|heap| self.preallocate(heap, now))
+        self.refill.resume() <= now
+            && self.entries_left() > 0
+            && self.heaps.iter().any(|heap| self.preallocate(heap, now))
     }
 
     fn preallocate(&self, heap: &Heap, now: Duration) -> bool {

@@ -171,6 +171,9 @@ impl Allocator {
         }
         // The booking took room from the pool, and the buffers for this request have left it.
         discard(pool.fit());
+        if served.misses > 0 {
+            self.fit_entries();
+        }
         Ok(served)
     }
 

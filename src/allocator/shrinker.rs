@@ -5,7 +5,7 @@
 
 use super::Allocator;
 use super::pressure::{Availability, PressureLevel, PressureSources};
-use crate::heap::{Heap, IDLE};
+use crate::heap::{Heap, IDLE, discard};
 use crate::sys::clock::since_boot;
 use std::io;
 use std::sync::Arc;
@@ -34,6 +34,30 @@ impl Allocator {
         for heap in &self.heaps {
             heap.pool().shrink(0);
         }
+    }
+
+    /// Returns how many more buffers pools may have. Pooled and live buffers together use no more
+    /// descriptors than live ones alone may, so that replies and connections have theirs.
+    pub(super) fn entries_left(&self) -> u64 {
+        self.registry().ledger.files_left().saturating_sub(self.pooled_entries())
+    }
+
+    /// Evicts the pooled buffers whose descriptors booked buffers need.
+    pub(super) fn fit_entries(&self) {
+        let left = self.registry().ledger.files_left();
+        let mut excess = usize::try_from(self.pooled_entries().saturating_sub(left)).unwrap_or(usize::MAX);
+        for heap in &self.heaps {
+            if excess == 0 {
+                return;
+            }
+            let evicted = heap.pool().evict(excess);
+            excess -= evicted.len();
+            discard(evicted);
+        }
+    }
+
+    fn pooled_entries(&self) -> u64 {
+        self.heaps.iter().map(|heap| heap.pool().entries() as u64).sum()
     }
 
     /// Returns the heaps whose pooled memory other processes can use once it is returned: all

@@ -236,6 +236,19 @@ impl<M: Poolable> Pool<M> {
         self.lock().fit()
     }
 
+    /// Returns the number of buffers and blocks in it.
+    pub fn entries(&self) -> usize {
+        self.lock().contents.len()
+    }
+
+    /// Evicts up to `count` buffers or blocks.
+    pub fn evict(&self, count: usize) -> Leftover<M> {
+        let mut inner = self.lock();
+        let evicted = inner.contents.evict(count);
+        inner.retire(&evicted.released);
+        evicted
+    }
+
     /// Takes clean memory of exactly this size for a buffer that no client has requested yet. It
     /// counts neither as a hit nor as demand.
     pub fn take_ahead(&self, bytes: BackedBytes, domain: &TrustDomain) -> Option<Pooled<M, Clean>> {

@@ -179,6 +179,11 @@ impl Ledger {
         self.max_files = most;
     }
 
+    /// Returns how many more files of buffers the service may hold.
+    pub fn files_left(&self) -> u64 {
+        self.max_files.saturating_sub(self.booked_files)
+    }
+
     /// Changes the quotas and privileges of all uids. Their buffers stay, even if they exceed a new
     /// quota.
     pub fn set_limits(&mut self, limits: Limits) {

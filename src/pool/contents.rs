@@ -100,9 +100,21 @@ impl<M, D> Contents<M, D> {
         Some(evicted)
     }
 
+    /// Evicts up to `count` entries, each from the domain with the most bytes.
+    pub fn evict(&mut self, count: usize) -> Evicted<M, D> {
+        let mut evicted = Evicted::default();
+        while evicted.len() < count && self.evict_from_largest(&mut evicted) {}
+        evicted
+    }
+
+    /// Returns the number of buffers and blocks in it.
+    pub fn len(&self) -> usize {
+        self.released.len() + self.free.len()
+    }
+
     /// Returns whether there is no room for another entry, of any size.
     fn is_short_of_entries(&self) -> bool {
-        self.released.len() + self.free.len() >= self.limits.entries
+        self.len() >= self.limits.entries
     }
 
     /// Evicts one entry of the domain with the most bytes, or entries if those are short. Memory

@@ -77,6 +77,23 @@ fn a_size_that_a_domain_returns_untouched_is_neither_preallocated_nor_pooled_for
 }
 
 #[test]
+fn pooled_buffers_take_no_descriptors_that_live_ones_may_need() {
+    let allocator = still(pooled());
+    let set_max_files = |most| allocator.registry().ledger.set_max_files(most);
+    let entries = || allocator.heaps.iter().map(|heap| heap.pool().entries()).sum::<usize>();
+    set_max_files(3);
+    let _held = ask_twice(&allocator, 1);
+    assert_eq!((refill(&allocator), entries()), (1, 1), "two would be one too many");
+    set_max_files(4);
+    assert_eq!((refill(&allocator), entries()), (1, 2));
+    let _other = allocator.allocate(&caller(3), &system(1, PAGE)).expect("served");
+    assert_eq!(entries(), 1, "the new buffer has the descriptor of a pooled one");
+    let _pooled = allocator.allocate(&caller(3), &system(1, MIB)).expect("served");
+    assert_eq!((stats(&allocator).pool.hits, entries()), (1, 0));
+    assert!(allocator.allocate(&caller(3), &system(1, MIB)).is_err(), "the limit itself is as before");
+}
+
+#[test]
 fn heaps_that_keep_nothing_are_not_warmed() {
     let allocator = still(config());
     let _held = ask_twice(&allocator, 1);
